@@ -1,0 +1,82 @@
+//! The job graph: a job's operators before parallelism, and how rows travel between them.
+
+use std::sync::Arc;
+
+use crate::operator::OperatorFactory;
+use crate::options::Options;
+use crate::schema::Schema;
+use crate::sink::TableSink;
+use crate::source::TableSource;
+
+/// The position of a node in [`JobGraph::nodes`].
+pub type NodeId = usize;
+
+/// How rows of one node reach the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exchange {
+    /// Subtask *i* to subtask *i*; the two are chained.
+    Forward,
+    /// By the hash of these columns' values, through key groups.
+    Hash(Vec<usize>),
+    /// Every row to every subtask.
+    Broadcast,
+    /// Round robin by batch.
+    Rebalance,
+    /// All rows to subtask 0.
+    Single,
+}
+
+/// An input of a node.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    pub from: NodeId,
+    pub exchange: Exchange,
+}
+
+/// What a node does.
+#[derive(Clone)]
+pub enum NodeKind {
+    Source(Arc<dyn TableSource>),
+    Operator(Arc<dyn OperatorFactory>),
+    Sink(Arc<dyn TableSink>),
+}
+
+/// A node of the job graph. Inputs stand before the node in [`JobGraph::nodes`].
+#[derive(Clone)]
+pub struct Node {
+    /// Stable over changes of the query elsewhere: state finds its operator again by it.
+    pub uid: String,
+    /// For people: `GroupAggregate[3]`.
+    pub name: String,
+    pub kind: NodeKind,
+    pub inputs: Vec<Edge>,
+    /// The columns produced; a sink's are those it takes.
+    pub schema: Schema,
+    /// `None` is the job's parallelism; at most that is run.
+    pub parallelism: Option<usize>,
+}
+
+/// A job: nodes in topological order.
+#[derive(Clone, Default)]
+pub struct JobGraph {
+    pub name: String,
+    pub nodes: Vec<Node>,
+    /// The job's configuration.
+    pub config: Options,
+}
+
+impl JobGraph {
+    pub fn add(&mut self, node: Node) -> NodeId {
+        debug_assert!(node.inputs.iter().all(|e| e.from < self.nodes.len()));
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Whether every source ends by itself.
+    pub fn is_bounded(&self) -> bool {
+        self.nodes.iter().all(|n| match &n.kind {
+            NodeKind::Source(source) => source.is_bounded(),
+            _ => true,
+        })
+    }
+}

@@ -1,0 +1,34 @@
+//! Vocabulary and contracts of Flott; no I/O, no runtime.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`types`], [`schema`] | Flink's data types, columns, schemas, and their Arrow form |
+//! | [`changelog`] | row kinds, batches of rows with kinds, changelog modes |
+//! | [`text`] | values to Flink's text and back |
+//! | [`time`], [`clock`] | event time and windows; processing time |
+//! | [`hash`], [`key_group`] | the stable key hash and the division of keyed state |
+//! | [`operator`], [`graph`] | the contract of an operator, and the job graph |
+//! | [`source`], [`sink`], [`format`], [`connector`] | the contracts of connectors and formats |
+//! | [`catalog`] | declared tables and views |
+//! | [`options`], [`error`], [`metrics`] | options with lists, the one error, counters |
+
+pub mod catalog;
+pub mod changelog;
+pub mod clock;
+pub mod connector;
+pub mod error;
+pub mod format;
+pub mod graph;
+pub mod hash;
+pub mod key_group;
+pub mod metrics;
+pub mod operator;
+pub mod options;
+pub mod schema;
+pub mod sink;
+pub mod source;
+pub mod text;
+pub mod time;
+pub mod types;
+
+pub use error::{Error, ErrorKind, Location, Result};

@@ -1,0 +1,142 @@
+//! The contract between an operator and whatever runs it.
+//!
+//! An operator is one subtask's instance; it is driven by one thread and never blocks. Calls come
+//! in this order: `open`, at most one `restore`, then any sequence of `process`, `watermark`,
+//! `on_timer` and `snapshot`, then `finish` once all inputs have ended.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+
+use crate::changelog::ChangelogBatch;
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::key_group::key_groups_of;
+use crate::metrics::OperatorMetrics;
+use crate::options::Options;
+
+/// Where an operator stands and what it may use.
+#[derive(Debug, Clone)]
+pub struct OperatorContext {
+    pub subtask: usize,
+    pub parallelism: usize,
+    pub max_parallelism: usize,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<OperatorMetrics>,
+    /// The job's configuration (`table.exec.state.ttl`, …).
+    pub config: Arc<Options>,
+}
+
+impl OperatorContext {
+    /// The key groups that this subtask owns.
+    pub fn key_groups(&self) -> Range<usize> {
+        key_groups_of(self.subtask, self.parallelism, self.max_parallelism)
+    }
+}
+
+/// Takes what an operator sends downstream.
+pub trait Output {
+    /// Sends a batch; empty batches are dropped.
+    fn emit(&mut self, batch: ChangelogBatch) -> Result<()>;
+
+    /// Sends a watermark, in ms; it must not be lower than the last.
+    fn watermark(&mut self, watermark: i64) -> Result<()>;
+}
+
+/// One subtask's instance of an operator.
+pub trait Operator: Send {
+    fn open(&mut self, _context: &OperatorContext) -> Result<()> {
+        Ok(())
+    }
+
+    /// A batch has come in on the input of this index.
+    fn process(&mut self, input: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()>;
+
+    /// The least watermark over all inputs has risen to this. The default passes it on.
+    fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
+        out.watermark(watermark)
+    }
+
+    /// When [`Operator::on_timer`] wants to be called next, in processing-time ms.
+    fn next_timer_ms(&self) -> Option<i64> {
+        None
+    }
+
+    /// Processing time has reached [`Operator::next_timer_ms`].
+    fn on_timer(&mut self, _now_ms: i64, _out: &mut dyn Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// All inputs have ended; the watermark is at its maximum already.
+    fn finish(&mut self, _out: &mut dyn Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// The state as it stands now; it must not be destroyed by taking it.
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        Ok(StateSnapshot::default())
+    }
+
+    /// Takes back state of one or more subtasks' snapshots, already reduced to this subtask's key
+    /// groups.
+    fn restore(&mut self, _snapshot: StateSnapshot) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The state of one subtask at a checkpoint.
+#[derive(Debug, Clone, Default)]
+pub struct StateSnapshot {
+    pub tables: Vec<StateTable>,
+}
+
+/// One named piece of state as rows: self-describing through its Arrow schema.
+#[derive(Debug, Clone)]
+pub struct StateTable {
+    /// Unique inside the operator: `groups`, `left`, `timers` …
+    pub name: String,
+    pub scope: StateScope,
+    pub batches: Vec<RecordBatch>,
+}
+
+/// How a state table is divided when the parallelism changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateScope {
+    /// The first column is the row's key group (`UInt16`); a subtask gets the rows of its groups.
+    Keyed,
+    /// The rows are dealt out among the subtasks.
+    Split,
+    /// Every subtask gets all rows of all subtasks.
+    Union,
+}
+
+impl StateSnapshot {
+    pub fn is_empty(&self) -> bool {
+        self.tables
+            .iter()
+            .all(|t| t.batches.iter().all(|b| b.num_rows() == 0))
+    }
+
+    /// The batches of the table of this name; none when it was not in the snapshot.
+    pub fn table(&self, name: &str) -> &[RecordBatch] {
+        self.tables
+            .iter()
+            .find(|t| t.name == name)
+            .map_or(&[], |t| &t.batches)
+    }
+}
+
+/// Makes an operator's instance for each subtask.
+pub trait OperatorFactory: Send + Sync {
+    fn create(&self) -> Result<Box<dyn Operator>>;
+}
+
+impl<F> OperatorFactory for F
+where
+    F: Fn() -> Result<Box<dyn Operator>> + Send + Sync,
+{
+    fn create(&self) -> Result<Box<dyn Operator>> {
+        self()
+    }
+}

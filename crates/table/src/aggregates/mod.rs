@@ -1,0 +1,72 @@
+//! Aggregate functions: the one list, and the contract of their columnar accumulators.
+//!
+//! An accumulator holds the values of all groups of one operator in columns, indexed by a dense
+//! group number that the operator's group table hands out.
+
+use arrow::array::{ArrayRef, BooleanArray};
+use flott_core::Result;
+use flott_core::types::DataType;
+
+/// An aggregate function in the list of aggregate functions.
+pub struct AggregateFunction {
+    /// SQL name, upper case.
+    pub name: &'static str,
+    pub aliases: &'static [&'static str],
+    pub doc: &'static str,
+    /// The types that arguments are cast to, and the result's type, for arguments of these types.
+    pub bind: fn(&[DataType]) -> Result<AggregateTypes>,
+    /// Makes an accumulator; `retractable` when rows will also be removed.
+    pub create: fn(&AggregateTypes, retractable: bool) -> Result<Box<dyn Accumulator>>,
+    /// Whether partial accumulators of the same group can be merged (two-phase aggregation,
+    /// session windows, panes).
+    pub is_mergeable: bool,
+    /// Whether DISTINCT makes no difference (MIN, MAX).
+    pub ignores_distinct: bool,
+    /// Whether the order of rows matters (FIRST_VALUE, LISTAGG): never split in two phases.
+    pub is_order_sensitive: bool,
+}
+
+/// How an aggregate call is typed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AggregateTypes {
+    /// What each argument is cast to before it comes in.
+    pub arguments: Vec<DataType>,
+    pub result: DataType,
+}
+
+/// The values of all groups of one aggregate call, in columns.
+///
+/// `groups[i]` is the group of row `i`; `filter` leaves out rows where it is not true; `adds`
+/// tells which rows are added (true) and which removed (false): `None` is all added.
+pub trait Accumulator: Send {
+    /// Makes room for groups `0..num_groups`; new ones are empty.
+    fn resize(&mut self, num_groups: usize);
+
+    /// Adds and removes rows.
+    fn update(
+        &mut self,
+        groups: &[u32],
+        arguments: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+        adds: Option<&BooleanArray>,
+    ) -> Result<()>;
+
+    /// The results of these groups.
+    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef>;
+
+    /// The partial state of these groups as columns: what [`Accumulator::merge`] takes, what is
+    /// sent between the phases, and what goes into a snapshot.
+    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>>;
+
+    /// The types of [`Accumulator::state`]'s columns.
+    fn state_types(&self) -> Vec<DataType>;
+
+    /// Merges partial states: row `i` into group `groups[i]`.
+    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()>;
+
+    /// Makes these groups empty again, for reuse of their numbers.
+    fn clear(&mut self, groups: &[u32]);
+
+    /// Bytes held.
+    fn size_bytes(&self) -> usize;
+}

@@ -1,0 +1,1 @@
+//! The operators, one file or folder each. A configuration struct is the operator's factory.
