@@ -4,15 +4,78 @@
 //! what its arguments are cast to and what it returns, and gives a kernel with everything constant
 //! (a pattern, a format, a time zone) compiled. The kernel then works on columns.
 
+pub mod arithmetic;
+pub mod bind;
+pub mod cast;
+pub mod coercion;
+pub mod comparison;
+pub mod conditional;
+pub mod kernel;
+pub mod logical;
+pub mod temporal;
+pub mod value;
+
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chrono_tz::Tz;
 use datafusion_common::ScalarValue;
 use datafusion_expr::ColumnarValue;
+use flott_core::Error;
 use flott_core::Result;
 use flott_core::clock::Clock;
+use flott_core::error::did_you_mean;
+use flott_core::hash::StableHashMap;
 use flott_core::types::DataType;
+
+/// The one list: each group folder lists its functions.
+static GROUPS: &[&[&FunctionDef]] = &[
+    comparison::LIST,
+    logical::LIST,
+    arithmetic::LIST,
+    conditional::LIST,
+    temporal::LIST,
+    value::LIST,
+];
+
+static BY_NAME: LazyLock<StableHashMap<&'static str, &'static FunctionDef>> = LazyLock::new(|| {
+    let names = |f: &'static FunctionDef| {
+        std::iter::once(f.name)
+            .chain(f.aliases.iter().copied())
+            .map(move |name| (name, f))
+    };
+    all().flat_map(names).collect()
+});
+
+/// Every function, group by group.
+pub fn all() -> impl Iterator<Item = &'static FunctionDef> {
+    GROUPS.iter().flat_map(|group| group.iter().copied())
+}
+
+/// The function of this name or alias, in any case of letters.
+pub fn find(name: &str) -> Option<&'static FunctionDef> {
+    BY_NAME.get(name.to_ascii_uppercase().as_str()).copied()
+}
+
+/// The function of this name, or an error that suggests the nearest one.
+pub fn resolve(name: &str) -> Result<&'static FunctionDef> {
+    find(name).ok_or_else(|| unknown_function(name))
+}
+
+/// The error for a name that no function has.
+pub fn unknown_function(name: &str) -> Error {
+    let words = BY_NAME
+        .keys()
+        .copied()
+        .filter(|n| n.starts_with(|c: char| c.is_alphabetic()));
+    let mut words: Vec<_> = words.collect();
+    words.sort_unstable();
+    let hint = did_you_mean(name, words);
+    Error::user(
+        "UNKNOWN_FUNCTION",
+        format!("there is no function '{name}'{hint}"),
+    )
+}
 
 /// A function in the list of functions.
 pub struct FunctionDef {

@@ -1,0 +1,1 @@
+//! Common types and implicit casts.

@@ -1,0 +1,6 @@
+//! Functions of this group.
+
+use super::FunctionDef;
+
+/// The functions of this group.
+pub static LIST: &[&FunctionDef] = &[];
