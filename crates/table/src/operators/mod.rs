@@ -1,1 +1,18 @@
 //! The operators, one file or folder each. A configuration struct is the operator's factory.
+
+pub mod calc;
+pub mod deduplicate;
+pub mod expand;
+pub mod limit;
+pub mod materialize;
+pub mod over;
+pub mod rank;
+pub mod session_window_tvf;
+pub mod sort;
+pub mod sort_key;
+pub mod union;
+pub mod unnest;
+pub mod values;
+pub mod watermark_assigner;
+pub mod window_rank;
+pub mod window_tvf;
