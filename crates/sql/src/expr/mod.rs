@@ -1,6 +1,10 @@
 //! Bound scalar expressions: names resolved to column positions, every type known, every cast
 //! explicit.
 
+mod build;
+mod display;
+mod walk;
+
 use std::sync::Arc;
 
 use datafusion_common::ScalarValue;

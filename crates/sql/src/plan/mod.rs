@@ -4,6 +4,12 @@
 //! no care. Every node knows its schema. The binder makes the plan, the optimizer rewrites it, the
 //! planner turns it into a job graph.
 
+mod build;
+mod display;
+mod walk;
+
+pub use display::explain_plan;
+
 use std::sync::Arc;
 
 use flott_core::catalog::{CatalogTable, ObjectPath};
