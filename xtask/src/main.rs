@@ -1,1 +1,91 @@
-fn main() {}
+//! The project's own tools: `cargo xtask <command>`.
+
+mod deps;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own tools")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Formatting, lints, dependency direction and layout: everything but the tests.
+    Check,
+    /// The direction of dependencies between crates.
+    Deps,
+    /// Lengths of files and functions, and words that are not used here.
+    Tidy {
+        /// Write today's exceptions down; they may only get fewer.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Stream tests: `cargo xtask slt windows/tumble` runs a part.
+    Slt {
+        /// Part of a file's path under tests/slt.
+        filter: Option<String>,
+        /// Rewrite the expected blocks with what came out.
+        #[arg(long)]
+        bless: bool,
+    },
+    /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
+    Oracle {
+        /// Part of a case's name.
+        filter: Option<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let root = root()?;
+    match Arguments::parse().task {
+        Task::Check => check(&root),
+        Task::Deps => deps::check(&root),
+        Task::Tidy { update } => tidy::check(&root, update),
+        Task::Slt { filter, bless } => {
+            let env = if bless { vec![("FLOTT_BLESS", "1")] } else { Vec::new() };
+            let mut args = vec!["test", "--release", "-p", "flott-testkit", "--test", "slt", "--"];
+            args.extend(filter.as_deref());
+            run(&root, "cargo", &args, &env)
+        }
+        Task::Oracle { filter } => {
+            let mut args = vec!["test", "--release", "-p", "flott-testkit", "--test", "oracle", "--"];
+            args.extend(filter.as_deref());
+            run(&root, "cargo", &args, &[])
+        }
+    }
+}
+
+fn check(root: &Path) -> Result<()> {
+    run(root, "cargo", &["fmt", "--all", "--check"], &[])?;
+    let lints = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    run(root, "cargo", &lints, &[])?;
+    deps::check(root)?;
+    tidy::check(root, false)
+}
+
+/// The workspace's folder: the parent of this crate's.
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask stands in the workspace")?.to_path_buf())
+}
+
+fn run(root: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    let status = Command::new(program)
+        .args(args)
+        .envs(env.iter().copied())
+        .current_dir(root)
+        .status()
+        .with_context(|| format!("cannot start {program}"))?;
+    if !status.success() {
+        bail!("{program} {} failed", args.join(" "));
+    }
+    Ok(())
+}

@@ -8,11 +8,15 @@
 
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, AsArray, make_array};
+use arrow::buffer::NullBuffer;
+
 use crate::changelog::{ChangelogBatch, ChangelogMode};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::OperatorMetrics;
-use crate::schema::Schema;
+use crate::schema::{Column, Schema};
+use crate::types::LogicalType;
 
 /// A column or a field inside a row column: `[3]` is column 3, `[3, 0]` the first field of the row
 /// in column 3.
@@ -165,4 +169,48 @@ pub trait SourceReader: Send {
     fn checkpoint_complete(&mut self, _checkpoint_id: u64) -> Result<()> {
         Ok(())
     }
+}
+
+/// The schema of these fields of a table's source schema: a field inside a row is nullable, since
+/// the row may be.
+///
+/// # Errors
+/// An internal error for a path that leads nowhere.
+pub fn fields_schema(table: &Schema, fields: &[FieldPath]) -> Result<Schema> {
+    fields.iter().map(|path| field_column(table, path)).collect::<Result<Vec<_>>>().map(Schema::new)
+}
+
+fn field_column(table: &Schema, path: &FieldPath) -> Result<Column> {
+    let nowhere = || Error::internal(format!("no field {:?} in {table}", path.0));
+    let (first, rest) = path.0.split_first().ok_or_else(nowhere)?;
+    let mut column = table.columns().get(*first).ok_or_else(nowhere)?.clone();
+    for index in rest {
+        let LogicalType::Row(fields) = &column.data_type.logical else { return Err(nowhere()) };
+        let field = fields.get(*index).ok_or_else(nowhere)?.clone();
+        column = Column::new(field.name, field.data_type.with_nullable(true));
+    }
+    Ok(column)
+}
+
+/// The column of a field path in whole columns of a table, for sources that cannot read a part of
+/// a row: NULL where a row above it is NULL.
+///
+/// # Errors
+/// An internal error for a path that leads nowhere.
+pub fn extract_field(columns: &[ArrayRef], path: &FieldPath) -> Result<ArrayRef> {
+    let nowhere = || Error::internal(format!("no field {:?}", path.0));
+    let (first, rest) = path.0.split_first().ok_or_else(nowhere)?;
+    let mut column = columns.get(*first).ok_or_else(nowhere)?.clone();
+    for index in rest {
+        let row = column.as_struct_opt().ok_or_else(nowhere)?;
+        let field = row.columns().get(*index).ok_or_else(nowhere)?.clone();
+        column = match row.nulls().filter(|n| n.null_count() > 0) {
+            None => field,
+            Some(nulls) => {
+                let nulls = NullBuffer::union(Some(nulls), field.nulls());
+                make_array(field.to_data().into_builder().nulls(nulls).build()?)
+            }
+        };
+    }
+    Ok(column)
 }

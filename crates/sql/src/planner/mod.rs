@@ -1,1 +1,96 @@
+//! The logical plan to a job graph: physical operators, exchanges, changelog modes.
 //!
+//! A plan is lowered from its root down; a node that several parents share is lowered once. Every
+//! lowered node is a [`stream::Stream`]: where its rows are, what row kinds they have, what
+//! identifies them. Exchanges are put only where rows are not together already.
+
+mod aggregate;
+mod changelog;
+pub mod compile;
+mod explain;
+pub mod kernel_expr;
+mod lower;
+mod order;
+mod relation;
+mod scan;
+mod shared;
+mod sink;
+mod stream;
+
+use std::sync::Arc;
+
+use flott_core::Result;
+use flott_core::catalog::{CatalogTable, ObjectPath};
+use flott_core::changelog::ChangelogMode;
+use flott_core::connector::{Registry, SinkRequest};
+use flott_core::graph::{JobGraph, NodeId};
+use flott_core::options::Options;
+use flott_core::schema::Schema;
+
+use crate::functions::ExprContext;
+use crate::plan::Plan;
+
+pub use explain::explain_graph;
+use lower::Lowering;
+
+/// What the planner works with.
+#[derive(Clone, Copy)]
+pub struct PlannerContext<'a> {
+    pub registry: &'a Registry,
+    /// The session's configuration.
+    pub config: &'a Options,
+    pub expr: &'a ExprContext,
+    /// The job's parallelism: with one subtask, nothing is aggregated in two phases.
+    pub parallelism: usize,
+    /// `execution.runtime-mode = batch`: only final results are given.
+    pub is_batch: bool,
+}
+
+/// A query's job graph, whose output has no sink yet.
+pub struct PlannedQuery {
+    pub graph: JobGraph,
+    pub output: NodeId,
+    pub schema: Schema,
+    pub mode: ChangelogMode,
+    /// The parallelism of the output's node.
+    pub parallelism: Option<usize>,
+    /// Whether the rows are ordered: the sink must then run in one subtask.
+    pub is_ordered: bool,
+}
+
+/// A table that a statement writes.
+#[derive(Clone)]
+pub struct SinkTarget {
+    pub path: ObjectPath,
+    pub table: Arc<CatalogTable>,
+    /// The table's options with hints applied, without `connector`.
+    pub options: Options,
+    pub request: SinkRequest,
+}
+
+/// Plans a query whose rows go to a caller.
+pub fn plan_query(plan: &Arc<Plan>, context: PlannerContext<'_>) -> Result<PlannedQuery> {
+    let mut lowering = Lowering::new(context);
+    let stream = lowering.lower_root(plan, true)?;
+    Ok(PlannedQuery {
+        output: stream.node,
+        mode: stream.mode,
+        parallelism: stream.parallelism,
+        is_ordered: matches!(plan.as_ref(), Plan::Sort(_)),
+        schema: stream.schema,
+        graph: lowering.finish("query"),
+    })
+}
+
+/// Plans the INSERTs of one job; plans that share nodes share them in the job.
+pub fn plan_inserts(
+    name: &str,
+    inserts: &[(Arc<Plan>, SinkTarget)],
+    context: PlannerContext<'_>,
+) -> Result<JobGraph> {
+    let mut lowering = Lowering::new(context);
+    for (plan, target) in inserts {
+        lowering.lower_insert(plan, target)?;
+    }
+    Ok(lowering.finish(name))
+}

@@ -1,0 +1,123 @@
+//! The walk over the plan.
+
+use std::sync::Arc;
+
+use flott_core::graph::{Edge, JobGraph, Node, NodeId, NodeKind};
+use flott_core::hash::{StableHashMap, mix_bytes};
+use flott_core::operator::OperatorFactory;
+use flott_core::schema::Schema;
+use flott_core::source::TableSource;
+use flott_core::Result;
+
+use super::PlannerContext;
+use super::compile::Compiler;
+use super::stream::Stream;
+use crate::plan::Plan;
+
+/// A job graph in the making.
+pub(super) struct Lowering<'a> {
+    pub context: PlannerContext<'a>,
+    graph: JobGraph,
+    /// Nodes that are lowered, by the plan node's address and whether `-U` rows are needed.
+    done: StableHashMap<(usize, bool), Stream>,
+    /// Sources made while changelog modes were looked at, by the plan node's address.
+    pub sources: StableHashMap<usize, Arc<dyn TableSource>>,
+}
+
+impl<'a> Lowering<'a> {
+    pub fn new(context: PlannerContext<'a>) -> Self {
+        Self {
+            context,
+            graph: JobGraph::default(),
+            done: StableHashMap::default(),
+            sources: StableHashMap::default(),
+        }
+    }
+
+    /// The graph with its name and configuration.
+    pub fn finish(mut self, name: &str) -> JobGraph {
+        self.graph.name = name.to_string();
+        self.graph.config = self.context.config.clone();
+        self.graph
+    }
+
+    /// The root of a query: in batch mode only the final rows are given.
+    pub fn lower_root(&mut self, plan: &Arc<Plan>, needs_update_before: bool) -> Result<Stream> {
+        let stream = self.lower(plan, needs_update_before || self.context.is_batch)?;
+        if self.context.is_batch { self.materialize(stream) } else { Ok(stream) }
+    }
+
+    /// Lowers a node unless that was done before. `needs_update_before` tells whether the consumer
+    /// wants `-U` rows where there are updates.
+    pub fn lower(&mut self, plan: &Arc<Plan>, needs_update_before: bool) -> Result<Stream> {
+        let address = Arc::as_ptr(plan) as usize;
+        for needs in [needs_update_before, true] {
+            if let Some(stream) = self.done.get(&(address, needs)) {
+                return Ok(stream.clone());
+            }
+        }
+        let stream = self.lower_node(plan, needs_update_before)?;
+        self.done.insert((address, needs_update_before), stream.clone());
+        Ok(stream)
+    }
+
+    fn lower_node(&mut self, plan: &Arc<Plan>, needs_update_before: bool) -> Result<Stream> {
+        match plan.as_ref() {
+            Plan::Scan(node) => self.lower_scan(plan, node),
+            Plan::Values(node) => self.lower_values(node),
+            Plan::Project(node) => self.lower_project(node, needs_update_before),
+            Plan::Filter(node) => self.lower_filter(node),
+            Plan::Watermark(node) => self.lower_watermark(node, needs_update_before),
+            Plan::WindowTvf(node) => self.lower_window_tvf(node),
+            Plan::Aggregate(node) => self.lower_aggregate(node, needs_update_before),
+            Plan::Join(node) => self.lower_join(node, needs_update_before),
+            Plan::Over(node) => self.lower_over(node, needs_update_before),
+            Plan::Rank(node) => self.lower_rank(node, needs_update_before),
+            Plan::Sort(node) => self.lower_sort(node, needs_update_before),
+            Plan::Union(node) => self.lower_union(node, needs_update_before),
+            Plan::Unnest(node) => self.lower_unnest(node),
+        }
+    }
+
+    /// Adds an operator; its uid says what it is and where it stands.
+    pub fn add_operator(
+        &mut self,
+        name: String,
+        factory: impl OperatorFactory + 'static,
+        inputs: Vec<Edge>,
+        schema: &Schema,
+        parallelism: Option<usize>,
+    ) -> NodeId {
+        self.add_node(name, NodeKind::Operator(Arc::new(factory)), inputs, schema, parallelism)
+    }
+
+    pub fn add_node(
+        &mut self,
+        name: String,
+        kind: NodeKind,
+        inputs: Vec<Edge>,
+        schema: &Schema,
+        parallelism: Option<usize>,
+    ) -> NodeId {
+        let uid = self.uid(&name, &inputs, schema);
+        let schema = schema.clone();
+        self.graph.add(Node { uid, name, kind, inputs, schema, parallelism })
+    }
+
+    /// A hash of the node's description, its columns and its inputs' uids; equal nodes are counted.
+    fn uid(&self, name: &str, inputs: &[Edge], schema: &Schema) -> String {
+        let mut hash = mix_bytes(0, name.as_bytes());
+        hash = mix_bytes(hash, schema.to_string().as_bytes());
+        for input in inputs {
+            hash = mix_bytes(hash, self.graph.nodes[input.from].uid.as_bytes());
+        }
+        let base = format!("{hash:016x}");
+        let twins = self.graph.nodes.iter().filter(|n| n.uid.starts_with(&base)).count();
+        if twins == 0 { base } else { format!("{base}-{twins}") }
+    }
+
+    /// Compiles expressions over a node's output.
+    pub fn compiler(&self, input: &Schema) -> Compiler {
+        Compiler::new(input.to_arrow())
+    }
+}

@@ -1,0 +1,101 @@
+//! Sinks.
+
+use std::sync::Arc;
+
+use flott_core::connector::TableContext;
+use flott_core::graph::{Edge, Exchange, NodeKind};
+use flott_core::sink::TableSink;
+use flott_core::{Error, Result};
+use flott_table::operators::union::DropUpdateBeforeConfig;
+
+use super::SinkTarget;
+use super::lower::Lowering;
+use super::stream::{Distribution, Stream};
+use crate::plan::Plan;
+
+impl Lowering<'_> {
+    /// Lowers a query into a table.
+    pub(super) fn lower_insert(&mut self, plan: &Arc<Plan>, target: &SinkTarget) -> Result<()> {
+        let sink = self.create_sink(target)?;
+        let offered = match self.context.is_batch {
+            true => flott_core::changelog::ChangelogMode::APPEND,
+            false => self.mode_of(plan)?,
+        };
+        let wanted = sink
+            .changelog_mode(offered)
+            .map_err(|error| error.context(format!("table {}", target.path)))?;
+        let stream = self.lower_root(plan, wanted.update_before)?;
+        let stream = if stream.mode.update_before && !wanted.update_before {
+            self.drop_update_before(stream)
+        } else {
+            stream
+        };
+        let parallelism = sink.parallelism().or(stream.parallelism);
+        let edge = self.sink_edge(&stream, plan, sink.as_ref(), parallelism);
+        let schema = stream.schema.clone();
+        let about = sink.describe();
+        let about = if about.is_empty() { about } else { format!(", {about}") };
+        let name = format!("Sink: {}{about}", target.path.name);
+        self.add_node(name, NodeKind::Sink(sink), vec![edge], &schema, parallelism);
+        Ok(())
+    }
+
+    fn create_sink(&self, target: &SinkTarget) -> Result<Arc<dyn TableSink>> {
+        let identifier = target.table.options.get("connector").ok_or_else(|| {
+            let message =
+                format!("table {} has no option 'connector': it cannot be written", target.path);
+            Error::user("MISSING_OPTION", message)
+        })?;
+        let context = TableContext {
+            path: &target.path,
+            table: &target.table,
+            options: &target.options,
+            config: self.context.config,
+            registry: self.context.registry,
+            is_batch: self.context.is_batch,
+        };
+        let connector = self.context.registry.connector(identifier)?;
+        connector
+            .create_sink(context, target.request.clone())
+            .map_err(|error| error.context(format!("table {}", target.path)))
+    }
+
+    fn drop_update_before(&mut self, stream: Stream) -> Stream {
+        let edge = vec![stream.forward()];
+        let name = "DropUpdateBefore".to_string();
+        let (schema, parallelism) = (stream.schema.clone(), stream.parallelism);
+        let id = self.add_operator(name, DropUpdateBeforeConfig, edge, &schema, parallelism);
+        let mode = flott_core::changelog::ChangelogMode { update_before: false, ..stream.mode };
+        Stream { node: id, mode, ..stream }
+    }
+
+    /// Rows of one key must reach one writer in order; ordered rows reach a single one.
+    fn sink_edge(
+        &self,
+        stream: &Stream,
+        plan: &Plan,
+        sink: &dyn TableSink,
+        parallelism: Option<usize>,
+    ) -> Edge {
+        let is_ordered = matches!(plan, Plan::Sort(_));
+        let partition = sink.partition_columns();
+        let from = stream.node;
+        let exchange = if parallelism == Some(1) && stream.parallelism != Some(1) {
+            Exchange::Single
+        } else if !partition.is_empty() && !is_ordered {
+            Exchange::Hash(partition)
+        } else if parallelism == stream.parallelism {
+            Exchange::Forward
+        } else if stream.mode.is_append_only() {
+            Exchange::Rebalance
+        } else {
+            let all = || (0..stream.schema.len()).collect();
+            let by_distribution = match &stream.distribution {
+                Distribution::Hash(keys) => Some(keys.clone()),
+                _ => None,
+            };
+            Exchange::Hash(stream.upsert_key.clone().or(by_distribution).unwrap_or_else(all))
+        };
+        Edge { from, exchange }
+    }
+}

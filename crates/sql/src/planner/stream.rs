@@ -1,0 +1,74 @@
+//! What the planner knows of a node's output, and the exchanges that follow from it.
+
+use flott_core::changelog::ChangelogMode;
+use flott_core::graph::{Edge, Exchange, NodeId};
+use flott_core::schema::Schema;
+
+/// How a node's rows are spread over its subtasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Distribution {
+    Any,
+    /// Rows of equal values in these columns are in one subtask, in order.
+    Hash(Vec<usize>),
+    /// All in subtask 0.
+    Single,
+}
+
+/// The output of a node of the job graph.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    pub node: NodeId,
+    pub schema: Schema,
+    pub mode: ChangelogMode,
+    /// Columns that identify a row of the table that the changelog describes.
+    pub upsert_key: Option<Vec<usize>>,
+    pub distribution: Distribution,
+    /// The node's parallelism; `None` is the job's.
+    pub parallelism: Option<usize>,
+}
+
+impl Stream {
+    /// An edge that keeps rows in their subtask.
+    pub fn forward(&self) -> Edge {
+        Edge { from: self.node, exchange: Exchange::Forward }
+    }
+
+    /// An edge that brings equal values of these columns together, and the parallelism behind it.
+    /// No columns: everything to one subtask.
+    pub fn by_key(&self, columns: &[usize]) -> (Edge, Option<usize>) {
+        if columns.is_empty() {
+            return (self.single(), Some(1));
+        }
+        let is_there = match &self.distribution {
+            Distribution::Single => true,
+            Distribution::Hash(keys) => keys.as_slice() == columns,
+            Distribution::Any => false,
+        };
+        if is_there {
+            return (self.forward(), self.parallelism);
+        }
+        (Edge { from: self.node, exchange: Exchange::Hash(columns.to_vec()) }, None)
+    }
+
+    /// An edge that brings all rows to one subtask.
+    pub fn single(&self) -> Edge {
+        let exchange = match self.parallelism {
+            Some(1) => Exchange::Forward,
+            _ => Exchange::Single,
+        };
+        Edge { from: self.node, exchange }
+    }
+}
+
+impl Distribution {
+    /// What is left of it after a projection that gives, for each input column, its new position.
+    pub fn project(&self, position: impl Fn(usize) -> Option<usize>) -> Self {
+        match self {
+            Self::Hash(keys) => match keys.iter().map(|k| position(*k)).collect() {
+                Some(keys) => Self::Hash(keys),
+                None => Self::Any,
+            },
+            other => other.clone(),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Joins of two changelogs. Every join takes its left input as input 0 and its right as input 1,
+//! both exchanged by the equi-join keys, and gives the left's columns then the right's (of semi and
+//! anti joins, the left's alone).
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
+use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::{Error, Result};
+
+/// What becomes of rows without a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinKind {
+    Inner,
+    Left,
+    Right,
+    Full,
+    /// Left rows with a match.
+    Semi,
+    /// Left rows without a match.
+    Anti,
+    /// `NOT IN`: as [`JoinKind::Anti`], but a NULL key on the right lets nothing pass, and a left
+    /// row with a NULL key passes only while the right is empty. Runs in one subtask.
+    NullAwareAnti,
+}
+
+/// What all joins are told.
+#[derive(Clone)]
+pub struct JoinInputs {
+    pub kind: JoinKind,
+    /// Positions in the left's columns, pairwise equal to `right_keys`; none is a cross join.
+    pub left_keys: Vec<usize>,
+    pub right_keys: Vec<usize>,
+    /// For each key, whether NULL equals NULL (`IS NOT DISTINCT FROM`).
+    pub null_safe: Vec<bool>,
+    /// The rest of the condition, over the left's columns then the right's.
+    pub residual: Option<Arc<dyn PhysicalExpr>>,
+    pub left_schema: SchemaRef,
+    pub right_schema: SchemaRef,
+    /// The output's columns.
+    pub schema: SchemaRef,
+}
+
+/// A regular join: both inputs are kept and may change; results are taken back.
+#[derive(Clone)]
+pub struct RegularJoinConfig {
+    pub inputs: JoinInputs,
+    pub left_is_append: bool,
+    pub right_is_append: bool,
+    /// `table.exec.state.ttl`, in ms, by side.
+    pub left_ttl_ms: Option<i64>,
+    pub right_ttl_ms: Option<i64>,
+}
+
+/// A join of rows whose times are near: `left.time` between `right.time + lower_ms` and
+/// `right.time + upper_ms`. State goes with the watermark; output is append-only.
+#[derive(Clone)]
+pub struct IntervalJoinConfig {
+    pub inputs: JoinInputs,
+    pub left_time: usize,
+    pub right_time: usize,
+    pub lower_ms: i64,
+    pub upper_ms: i64,
+    pub is_proctime: bool,
+}
+
+/// A join of rows of equal windows, emitted when the window closes; append-only.
+#[derive(Clone)]
+pub struct WindowJoinConfig {
+    pub inputs: JoinInputs,
+    /// Positions of `window_start` and `window_end`.
+    pub left_window: (usize, usize),
+    pub right_window: (usize, usize),
+    /// The time zone of the windows' columns when their time is a TIMESTAMP_LTZ.
+    pub time_zone: Option<chrono_tz::Tz>,
+}
+
+/// `right FOR SYSTEM_TIME AS OF left.rowtime`: each left row (append-only) with the version of the
+/// right's row (a changelog by key) that was valid at its time. Kinds: inner and left.
+#[derive(Clone)]
+pub struct TemporalJoinConfig {
+    pub inputs: JoinInputs,
+    pub left_time: usize,
+    pub right_time: usize,
+}
+
+/// `right FOR SYSTEM_TIME AS OF left.proctime` on a table that is read whole first: left rows wait
+/// until the right has ended. Kinds: inner and left.
+#[derive(Clone)]
+pub struct LookupJoinConfig {
+    pub inputs: JoinInputs,
+}
+
+macro_rules! not_available {
+    ($($config:ty),*) => {$(
+        impl OperatorFactory for $config {
+            fn create(&self) -> Result<Box<dyn Operator>> {
+                Err(Error::internal("operator not available"))
+            }
+        }
+    )*};
+}
+
+not_available!(
+    RegularJoinConfig,
+    IntervalJoinConfig,
+    WindowJoinConfig,
+    TemporalJoinConfig,
+    LookupJoinConfig
+);
