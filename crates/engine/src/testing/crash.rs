@@ -1,0 +1,101 @@
+//! Crash and restore after the first, second, … step of a script: complete, not random.
+
+use std::collections::BTreeMap;
+
+use flott_core::{Error, Result};
+
+use crate::testing::harness::{Harness, OpenHarness, fold};
+
+/// One step of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Rows as text on the input of this index.
+    Process(usize, String),
+    /// A watermark on all inputs, in ms.
+    Watermark(i64),
+    /// A watermark on one input, in ms.
+    WatermarkOn(usize, i64),
+    /// Processing time moves on to this, in ms.
+    Time(i64),
+    /// All inputs end.
+    Finish,
+}
+
+impl Step {
+    /// Rows as text on the input of this index.
+    pub fn process(input: usize, rows: &str) -> Self {
+        Self::Process(input, rows.to_owned())
+    }
+
+    /// Does this step.
+    ///
+    /// # Errors
+    /// What the operator reports.
+    pub fn run(&self, harness: &mut OpenHarness) -> Result<()> {
+        match self {
+            Self::Process(input, rows) => harness.process(*input, rows),
+            Self::Watermark(watermark) => harness.watermark(*watermark),
+            Self::WatermarkOn(input, watermark) => harness.watermark_on(*input, *watermark),
+            Self::Time(now_ms) => harness.advance_time(*now_ms),
+            Self::Finish => harness.finish(),
+        }
+    }
+}
+
+/// Runs the script without a crash, with a crash after each single step, and with a crash after
+/// every step, restoring with each of these parallelisms; the table that the output describes must
+/// be the same. Gives that table.
+///
+/// # Errors
+/// What the operator reports, and a difference, with the step after which the crash was.
+pub fn crash_everywhere(
+    harness: &Harness,
+    script: &[Step],
+    parallelisms: &[usize],
+) -> Result<BTreeMap<String, i64>> {
+    let expected = run(harness, script, 1, |_| false)?;
+    for &parallelism in parallelisms {
+        for crash_after in 0..script.len() {
+            let actual = run(harness, script, parallelism, |step| step == crash_after)?;
+            let place = format!("after step {crash_after} ({:?})", script[crash_after]);
+            compare(&expected, &actual, &place, parallelism)?;
+        }
+        let actual = run(harness, script, parallelism, |_| true)?;
+        compare(&expected, &actual, "after every step", parallelism)?;
+    }
+    Ok(expected)
+}
+
+fn run(
+    harness: &Harness,
+    script: &[Step],
+    parallelism: usize,
+    crashes_after: impl Fn(usize) -> bool,
+) -> Result<BTreeMap<String, i64>> {
+    let mut open = harness.clone().open()?;
+    let mut lines = Vec::new();
+    for (index, step) in script.iter().enumerate() {
+        step.run(&mut open)?;
+        lines.extend(open.drain());
+        if crashes_after(index) && !open.is_finished() {
+            open.crash_and_restore(parallelism)?;
+            lines.extend(open.drain());
+        }
+    }
+    Ok(fold(&lines))
+}
+
+fn compare(
+    expected: &BTreeMap<String, i64>,
+    actual: &BTreeMap<String, i64>,
+    place: &str,
+    parallelism: usize,
+) -> Result<()> {
+    if expected == actual {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "a crash {place}, restored with parallelism {parallelism}, changes the result\n\
+         without: {expected:#?}\nwith: {actual:#?}"
+    )))
+}

@@ -1,0 +1,12 @@
+//! For tests of operators: rows as text, a harness for one operator, crashes at every step.
+
+pub mod crash;
+pub mod harness;
+pub mod rows;
+
+pub use crash::{Step, crash_everywhere};
+pub use harness::{Harness, OpenHarness, fold};
+pub use rows::{format_rows, parse_rows};
+
+#[cfg(test)]
+mod tests;
