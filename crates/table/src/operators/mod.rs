@@ -1,8 +1,12 @@
 //! The operators, one file or folder each. A configuration struct is the operator's factory.
 
 pub mod calc;
+#[cfg(test)]
+pub(crate) mod collect;
 pub mod deduplicate;
+pub(crate) mod evaluate;
 pub mod expand;
+pub mod join;
 pub mod limit;
 pub mod materialize;
 pub mod over;
