@@ -1,1 +1,3 @@
+//! Test tools, not published: the stream-test runner.
 
+pub mod slt;

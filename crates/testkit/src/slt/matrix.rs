@@ -1,0 +1,82 @@
+//! The settings a stream test runs under: one cell for each combination.
+
+use anyhow::{Result, bail};
+
+/// One combination of settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    pub parallelism: usize,
+    pub feed: Feed,
+    /// Crash and restore after each record once a checkpoint is there.
+    pub crash: bool,
+}
+
+/// How the rows of a feed come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// A batch for each row.
+    Rows,
+    /// One batch.
+    Whole,
+}
+
+impl Cell {
+    /// The cell that checks everything.
+    pub const BASE: Cell = Cell { parallelism: 1, feed: Feed::Whole, crash: false };
+
+    pub fn is_base(&self) -> bool {
+        *self == Self::BASE
+    }
+
+    /// `p=4,rows`.
+    pub fn name(&self) -> String {
+        let feed = if self.feed == Feed::Rows { "rows" } else { "whole" };
+        let crash = if self.crash { ",crash" } else { "" };
+        format!("p={},{feed}{crash}", self.parallelism)
+    }
+}
+
+/// What files run under that say nothing: parallelism 1 and 4, by row and whole.
+pub const DEFAULT: &str = "parallelism=1,4 feed=rows,whole";
+
+/// The cells of a matrix line, the base cell first. Settings that are not built yet
+/// (`state=disk`) are left out.
+pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
+    let (mut parallelisms, mut feeds) = (vec![1], vec![Feed::Whole]);
+    for setting in matrix.split_whitespace() {
+        let Some((key, values)) = setting.split_once('=') else {
+            bail!("'{setting}' in the matrix is not key=values");
+        };
+        let values = values.split(',');
+        match key {
+            "parallelism" => parallelisms = values.map(str::parse).collect::<Result<_, _>>()?,
+            "feed" => {
+                let feed = |v| if v == "rows" { Feed::Rows } else { Feed::Whole };
+                feeds = values.map(feed).collect();
+            }
+            "state" | "crash" => {}
+            _ => bail!("unknown setting '{key}' in the matrix"),
+        }
+    }
+    let mut cells = vec![Cell::BASE];
+    for &parallelism in &parallelisms {
+        for &feed in &feeds {
+            let cell = Cell { parallelism, feed, crash: false };
+            if !cell.is_base() {
+                cells.push(cell);
+            }
+        }
+    }
+    Ok(cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_matrix_has_four_cells() {
+        let names: Vec<String> = cells(DEFAULT).unwrap().iter().map(Cell::name).collect();
+        assert_eq!(names, ["p=1,whole", "p=1,rows", "p=4,rows", "p=4,whole"]);
+    }
+}
