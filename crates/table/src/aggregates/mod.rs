@@ -3,9 +3,25 @@
 //! An accumulator holds the values of all groups of one operator in columns, indexed by a dense
 //! group number that the operator's group table hands out.
 
+mod call;
+
 use arrow::array::{ArrayRef, BooleanArray};
 use flott_core::Result;
 use flott_core::types::DataType;
+
+pub use call::{AggregateCallConfig, Phase};
+
+/// Every aggregate function.
+pub static LIST: &[&[AggregateFunction]] = &[];
+
+/// The aggregate function of this name or alias, in any case of letters.
+pub fn find(name: &str) -> Option<&'static AggregateFunction> {
+    let is_named = |f: &&AggregateFunction| {
+        let mut names = std::iter::once(&f.name).chain(f.aliases);
+        names.any(|n| n.eq_ignore_ascii_case(name))
+    };
+    LIST.iter().copied().flatten().find(is_named)
+}
 
 /// An aggregate function in the list of aggregate functions.
 pub struct AggregateFunction {

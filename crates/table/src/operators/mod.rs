@@ -1,16 +1,19 @@
 //! The operators, one file or folder each. A configuration struct is the operator's factory.
 
+pub(crate) mod aggregate_table;
 pub mod calc;
 #[cfg(test)]
 pub(crate) mod collect;
 pub mod deduplicate;
 pub(crate) mod evaluate;
 pub mod expand;
+pub mod group_aggregate;
 pub mod join;
 pub mod limit;
 pub mod materialize;
 pub mod over;
 pub mod rank;
+pub mod session_window_aggregate;
 pub mod session_window_tvf;
 pub mod sort;
 pub mod sort_key;
@@ -18,5 +21,6 @@ pub mod union;
 pub mod unnest;
 pub mod values;
 pub mod watermark_assigner;
+pub mod window_aggregate;
 pub mod window_rank;
 pub mod window_tvf;

@@ -1,0 +1,62 @@
+//! Aggregation by key without windows: an updating result.
+
+use arrow::datatypes::SchemaRef;
+use flott_core::Result;
+use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::schema::Schema;
+
+use super::aggregate_table;
+use crate::aggregates::{AggregateCallConfig, Phase};
+
+/// `GROUP BY` (also `SELECT DISTINCT`: no calls), and aggregates without keys.
+///
+/// Streaming sends one consolidated change for each key and batch: `+I` first, `-U`/`+U` when the
+/// result changes, `-D` when the last row of the key is removed. With
+/// [`GroupAggregateConfig::emits_at_end`] it sends each key's result once, when the input ends;
+/// without keys that is one row even if there was no input.
+///
+/// [`Phase::Local`] sends the partial states of each batch's keys: insert-only rows of
+/// [`GroupAggregateConfig::local_schema`].
+#[derive(Debug, Clone)]
+pub struct GroupAggregateConfig {
+    /// The input is exchanged by these columns, except for [`Phase::Local`]. For
+    /// [`Phase::Global`] they are the first columns.
+    pub key_columns: Vec<usize>,
+    pub calls: Vec<AggregateCallConfig>,
+    pub phase: Phase,
+    /// Whether the input (of the local phase, if there is one) has other kinds than `+I`.
+    pub input_is_retracting: bool,
+    /// Whether updates come with `-U`.
+    pub emits_update_before: bool,
+    /// Batch mode: results are sent once, when the input ends.
+    pub emits_at_end: bool,
+    /// A key's state is forgotten when it has not been updated for this long, in ms of processing
+    /// time; `None` is never.
+    pub state_ttl_ms: Option<i64>,
+    pub input_schema: SchemaRef,
+    /// The keys, then one column for each call; for [`Phase::Local`] that of
+    /// [`GroupAggregateConfig::local_schema`].
+    pub schema: SchemaRef,
+}
+
+impl GroupAggregateConfig {
+    /// What the local phase sends for an input of these columns: the keys, then the columns of the
+    /// calls' partial states, then the number of rows when the input is retracting.
+    ///
+    /// # Errors
+    /// A call of a type that its function does not take.
+    pub fn local_schema(
+        input: &Schema,
+        key_columns: &[usize],
+        calls: &[AggregateCallConfig],
+        input_is_retracting: bool,
+    ) -> Result<Schema> {
+        aggregate_table::state_schema(input, key_columns, calls, input_is_retracting)
+    }
+}
+
+impl OperatorFactory for GroupAggregateConfig {
+    fn create(&self) -> Result<Box<dyn Operator>> {
+        Err(flott_core::Error::internal("operator not available"))
+    }
+}
