@@ -36,6 +36,9 @@ pub trait TableSink: Send + Sync {
 
     fn create_writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>>;
 
+    /// The job stops: a writer that waits for someone gives up. Called from another thread.
+    fn cancel(&self) {}
+
     /// `None` when writing is all there is.
     fn create_committer(&self) -> Result<Option<Box<dyn Committer>>> {
         Ok(None)
