@@ -1,8 +1,17 @@
 //! The first or last row of each key.
 
-use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use arrow::array::{Array, Int64Array, UInt32Array};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use flott_core::Result;
-use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::changelog::{ChangelogBatch, RowKind, adds};
+use flott_core::hash::hash_columns;
+use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
+
+use super::evaluate::{batch_of, milliseconds};
+use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
 
 /// Which row of a key is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +38,21 @@ pub struct DeduplicateConfig {
 
 impl OperatorFactory for DeduplicateConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Err(flott_core::Error::internal("operator not available"))
+        let choice = match (self.rowtime_column, self.keep) {
+            (None, Keep::First) => {
+                return Ok(Box::new(FirstOfKey {
+                    partitions: Partitions::new(&self.schema, &self.partition_columns)?,
+                    columns: self.partition_columns.clone(),
+                    schema: self.schema.clone(),
+                    context: None,
+                }));
+            }
+            (None, Keep::Last) => Choice::Latest,
+            (Some(column), Keep::First) => Choice::LeastTime(column),
+            (Some(column), Keep::Last) => Choice::GreatestTime(column),
+        };
+        let key_columns = &self.partition_columns;
+        RowOfKey::create(choice, key_columns, self.emits_update_before, &self.schema)
     }
 }
 
@@ -47,6 +70,380 @@ pub struct ChangelogNormalizeConfig {
 
 impl OperatorFactory for ChangelogNormalizeConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Err(flott_core::Error::internal("operator not available"))
+        let choice = Choice::Latest;
+        RowOfKey::create(
+            choice,
+            &self.key_columns,
+            self.emits_update_before,
+            &self.schema,
+        )
+    }
+}
+
+/// The first row of each key in order of arrival: only keys are kept.
+struct FirstOfKey {
+    partitions: Partitions,
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    context: Option<OperatorContext>,
+}
+
+impl FirstOfKey {
+    fn key_schema(&self) -> SchemaRef {
+        let fields = self.columns.iter().map(|&c| self.schema.field(c).clone());
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+}
+
+impl Operator for FirstOfKey {
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        // Numbers are given in order, so a new key is one that is higher than all before.
+        let mut bound = self.partitions.bound() as u32;
+        let numbers = self.partitions.assign(batch.rows())?;
+        let firsts = numbers.iter().enumerate().filter(|&(_, &number)| {
+            let is_new = number >= bound;
+            bound = bound.max(number + 1);
+            is_new
+        });
+        let firsts: Vec<u32> = firsts.map(|(row, _)| row as u32).collect();
+        if let Some(context) = &self.context {
+            context.metrics.num_keys.set(self.partitions.len() as i64);
+        }
+        if firsts.is_empty() {
+            return Ok(());
+        }
+        out.emit(batch.take(&UInt32Array::from(firsts))?)
+    }
+
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let all = self.partitions.all();
+        let key_groups = all.iter();
+        let key_groups = key_groups.map(|&n| self.partitions.key_group(n, max_parallelism));
+        let keys = self.partitions.key_columns(&all)?;
+        let keys = batch_of(self.key_schema(), keys, all.len())?;
+        let table = keyed_table(KEYS, key_groups.collect(), Vec::new(), keys)?;
+        Ok(StateSnapshot {
+            tables: vec![table],
+        })
+    }
+
+    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        for batch in snapshot.table(KEYS) {
+            let ([], keys) = split_keyed::<0>(batch, &self.key_schema())?;
+            self.partitions
+                .assign_columns(keys.columns(), keys.num_rows())?;
+        }
+        Ok(())
+    }
+}
+
+const KEYS: &str = "keys";
+const ROWS: &str = "rows";
+
+/// Which of two rows of a key stays.
+#[derive(Debug, Clone, Copy)]
+enum Choice {
+    Latest,
+    /// The rowtime column; of equal times the first.
+    LeastTime(usize),
+    /// The rowtime column; of equal times the last.
+    GreatestTime(usize),
+}
+
+/// The row of a key.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    slot: u32,
+    row_hash: u64,
+    time_ms: i64,
+}
+
+/// Keeps one row of each key.
+struct RowOfKey {
+    choice: Choice,
+    emits_update_before: bool,
+    schema: SchemaRef,
+    partitions: Partitions,
+    store: RowStore,
+    kept: Vec<Option<Kept>>,
+    /// The batch in which a key was last changed, to see the first change in each.
+    changed_in: Vec<u64>,
+    batch_number: u64,
+    row_hashes: Vec<u64>,
+    context: Option<OperatorContext>,
+}
+
+impl RowOfKey {
+    fn create(
+        choice: Choice,
+        key_columns: &[usize],
+        emits_update_before: bool,
+        schema: &SchemaRef,
+    ) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(Self {
+            choice,
+            emits_update_before,
+            schema: schema.clone(),
+            partitions: Partitions::new(schema, key_columns)?,
+            store: RowStore::new(schema.clone()),
+            kept: Vec::new(),
+            changed_in: Vec::new(),
+            batch_number: 0,
+            row_hashes: Vec::new(),
+            context: None,
+        }))
+    }
+
+    fn times(&self, rows: &RecordBatch) -> Result<Option<Int64Array>> {
+        Ok(match self.choice {
+            Choice::Latest => None,
+            Choice::LeastTime(column) | Choice::GreatestTime(column) => {
+                Some(milliseconds(rows.column(column))?)
+            }
+        })
+    }
+
+    /// Whether a row of this time takes the place of `old`.
+    fn replaces(&self, old: Kept, time_ms: i64) -> bool {
+        match self.choice {
+            Choice::Latest => true,
+            Choice::LeastTime(_) => time_ms < old.time_ms,
+            Choice::GreatestTime(_) => time_ms >= old.time_ms,
+        }
+    }
+
+    /// Applies a batch; gives the changed keys with their rows of before.
+    fn apply(
+        &mut self,
+        rows: &RecordBatch,
+        is_added: impl Fn(usize) -> bool,
+    ) -> Result<Vec<(u32, Option<Kept>)>> {
+        let groups = self.partitions.assign(rows)?;
+        self.kept.resize(self.partitions.bound(), None);
+        self.changed_in.resize(self.partitions.bound(), 0);
+        self.batch_number += 1;
+        hash_columns(rows.columns(), rows.num_rows(), &mut self.row_hashes)?;
+        let times = self.times(rows)?;
+        let mut changed = Vec::new();
+        for (row, &group) in groups.iter().enumerate() {
+            let time_ms = times.as_ref().map_or(0, |t| {
+                if t.is_valid(row) {
+                    t.value(row)
+                } else {
+                    i64::MIN
+                }
+            });
+            let old = self.kept[group as usize];
+            let is_added = is_added(row);
+            if is_added && old.is_some_and(|old| !self.replaces(old, time_ms)) {
+                continue;
+            }
+            if self.changed_in[group as usize] != self.batch_number {
+                self.changed_in[group as usize] = self.batch_number;
+                changed.push((group, old));
+            }
+            if let Some(old) = old {
+                self.store.release(old.slot);
+            }
+            self.kept[group as usize] = is_added.then(|| Kept {
+                slot: self.store.allocate(row),
+                row_hash: self.row_hashes[row],
+                time_ms,
+            });
+        }
+        self.store.commit(rows)?;
+        Ok(changed)
+    }
+
+    fn send(&self, changed: &[(u32, Option<Kept>)], out: &mut dyn Output) -> Result<()> {
+        let (mut kinds, mut slots) = (Vec::new(), Vec::new());
+        let mut push = |kind: RowKind, row: Kept| {
+            kinds.push(kind as u8);
+            slots.push(row.slot);
+        };
+        for (group, old) in changed {
+            match (*old, self.kept[*group as usize]) {
+                (Some(old), Some(new)) if old.row_hash != new.row_hash => {
+                    if self.emits_update_before {
+                        push(RowKind::UpdateBefore, old);
+                    }
+                    push(RowKind::UpdateAfter, new);
+                }
+                (Some(old), None) => push(RowKind::Delete, old),
+                (None, Some(new)) => push(RowKind::Insert, new),
+                _ => {}
+            }
+        }
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let is_insert_only = kinds.iter().all(|&k| k == RowKind::Insert as u8);
+        let kinds = (!is_insert_only).then(|| kinds.into());
+        out.emit(ChangelogBatch::new(self.store.rows(&slots)?, kinds))
+    }
+}
+
+impl Operator for RowOfKey {
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        let kinds = batch.kinds();
+        let changed = self.apply(batch.rows(), |row| kinds.is_none_or(|k| adds(k[row])))?;
+        self.send(&changed, out)?;
+        for (group, _) in changed {
+            if self.kept[group as usize].is_none() {
+                self.partitions.remove(group);
+            }
+        }
+        self.store.sweep()?;
+        if let Some(context) = &self.context {
+            context.metrics.num_keys.set(self.partitions.len() as i64);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let (mut key_groups, mut slots) = (Vec::new(), Vec::new());
+        for group in self.partitions.all() {
+            if let Some(kept) = self.kept[group as usize] {
+                key_groups.push(self.partitions.key_group(group, max_parallelism));
+                slots.push(kept.slot);
+            }
+        }
+        if let Some(context) = &self.context {
+            let size = self.store.size_bytes() + self.partitions.size_bytes();
+            context.metrics.state_size_bytes.set(size as i64);
+        }
+        let rows = self.store.rows(&slots)?;
+        Ok(StateSnapshot {
+            tables: vec![keyed_table(ROWS, key_groups, Vec::new(), rows)?],
+        })
+    }
+
+    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        for batch in snapshot.table(ROWS) {
+            let ([], rows) = split_keyed::<0>(batch, &self.schema)?;
+            self.apply(&rows, |_| true)?;
+            self.store.sweep()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flott_core::graph::Exchange;
+    use flott_core::schema::{Column, Schema as TableSchema};
+    use flott_core::types::LogicalType;
+    use flott_engine::testing::{Harness, Step, crash_everywhere};
+
+    fn schema() -> TableSchema {
+        TableSchema::new(vec![
+            Column::new("id", LogicalType::Int.nullable()),
+            Column::new("name", LogicalType::STRING.nullable()),
+            Column::new("ts", LogicalType::Timestamp(3).nullable()),
+        ])
+    }
+
+    fn harness(keep: Keep, rowtime_column: Option<usize>) -> Harness {
+        let config = DeduplicateConfig {
+            partition_columns: vec![0],
+            keep,
+            rowtime_column,
+            emits_update_before: true,
+            schema: schema().to_arrow(),
+        };
+        Harness::new(Arc::new(config)).input_by(schema(), Exchange::Hash(vec![0]))
+    }
+
+    fn run(harness: Harness, batches: &[&str]) -> Vec<String> {
+        let mut open = harness.open().unwrap();
+        for batch in batches {
+            open.process(0, batch).unwrap();
+        }
+        let lines = open.drain().into_iter();
+        lines
+            .map(|l| l.split(" | ").take(3).collect::<Vec<_>>().join(" "))
+            .collect()
+    }
+
+    const ROWS_IN: [&str; 4] = [
+        "1 | b | 12:00:02\n2 | x | 12:00:01",
+        "1 | a | 12:00:01",
+        "1 | c | 12:00:02",
+        "2 | y | 12:00:00\n3 | z | 12:00:00",
+    ];
+
+    #[test]
+    fn the_last_row_by_time_yields_to_later_or_equal_ones() {
+        assert_eq!(
+            run(harness(Keep::Last, Some(2)), &ROWS_IN),
+            ["+I 1 b", "+I 2 x", "-U 1 b", "+U 1 c", "+I 3 z"]
+        );
+    }
+
+    #[test]
+    fn the_first_row_by_time_yields_to_earlier_ones() {
+        assert_eq!(
+            run(harness(Keep::First, Some(2)), &ROWS_IN),
+            [
+                "+I 1 b", "+I 2 x", "-U 1 b", "+U 1 a", "-U 2 x", "+U 2 y", "+I 3 z"
+            ]
+        );
+    }
+
+    #[test]
+    fn by_arrival_the_first_stays_and_the_last_goes_on() {
+        assert_eq!(
+            run(harness(Keep::First, None), &ROWS_IN),
+            ["+I 1 b", "+I 2 x", "+I 3 z"]
+        );
+        let last = run(harness(Keep::Last, None), &ROWS_IN);
+        assert_eq!(last.last().map(String::as_str), Some("+I 3 z"));
+        assert_eq!(last[2..4], ["-U 1 b", "+U 1 a"]);
+    }
+
+    #[test]
+    fn a_changelog_with_duplicates_becomes_regular() {
+        let config = ChangelogNormalizeConfig {
+            key_columns: vec![0],
+            emits_update_before: true,
+            schema: schema().to_arrow(),
+        };
+        let harness = Harness::new(Arc::new(config)).input(schema());
+        let lines = run(
+            harness,
+            &[
+                "1 | a | NULL",
+                "1 | a | NULL",
+                "+U | 1 | b | NULL",
+                "2 | x | NULL\n-D | 2 | x | NULL",
+                "-D | 2 | x | NULL",
+                "-D | 1 | NULL | NULL",
+                "1 | b | NULL",
+            ],
+        );
+        assert_eq!(lines, ["+I 1 a", "-U 1 a", "+U 1 b", "-D 1 b", "+I 1 b"]);
+    }
+
+    #[test]
+    fn crashes_change_nothing() {
+        let steps = ROWS_IN.map(|rows| Step::process(0, rows));
+        for keep in [Keep::First, Keep::Last] {
+            for rowtime in [None, Some(2)] {
+                crash_everywhere(&harness(keep, rowtime), &steps, &[1, 2]).unwrap();
+            }
+        }
     }
 }

@@ -1,0 +1,67 @@
+//! Keyed rows as state, in columns: shared by the operators that keep whole rows.
+
+pub(crate) mod partitions;
+pub(crate) mod store;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, UInt16Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use flott_core::operator::{StateScope, StateTable};
+use flott_core::{Error, Result};
+
+use super::evaluate::batch_of;
+
+pub(crate) use partitions::Partitions;
+pub(crate) use store::RowStore;
+
+/// A keyed table: the key group, BIGINT columns of the operator's own, then whole rows.
+pub(crate) fn keyed_table(
+    name: &str,
+    key_groups: Vec<u16>,
+    extra: Vec<(&str, Vec<i64>)>,
+    rows: RecordBatch,
+) -> Result<StateTable> {
+    let num_rows = rows.num_rows();
+    let mut fields = vec![Arc::new(Field::new("key_group", DataType::UInt16, true))];
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt16Array::from(key_groups))];
+    for (name, values) in extra {
+        fields.push(Arc::new(Field::new(name, DataType::Int64, true)));
+        columns.push(Arc::new(Int64Array::from(values)));
+    }
+    fields.extend(rows.schema().fields().iter().cloned());
+    columns.extend(rows.columns().iter().cloned());
+    Ok(StateTable {
+        name: name.to_string(),
+        scope: StateScope::Keyed,
+        batches: vec![batch_of(Arc::new(Schema::new(fields)), columns, num_rows)?],
+    })
+}
+
+/// Takes a batch of [`keyed_table`] apart: `N` BIGINT columns, and the rows in `schema`.
+///
+/// # Errors
+/// A user error when the state has other columns: the query has changed.
+pub(crate) fn split_keyed<const N: usize>(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+) -> Result<([Int64Array; N], RecordBatch)> {
+    let has_extra =
+        (1..=N).all(|i| i < batch.num_columns() && batch.column(i).data_type() == &DataType::Int64);
+    if !has_extra || batch.num_columns() != 1 + N + schema.fields().len() {
+        return Err(Error::user(
+            "STATE_SCHEMA",
+            format!(
+                "the state has the columns {}, which do not fit the operator's {}; start without it",
+                batch.schema(),
+                schema
+            ),
+        ));
+    }
+    let extra = std::array::from_fn(|i| batch.column(1 + i).as_primitive::<Int64Type>().clone());
+    let columns = batch.columns()[1 + N..].to_vec();
+    let rows = batch_of(schema.clone(), columns, batch.num_rows());
+    let rows = rows.map_err(|e| Error::user("STATE_SCHEMA", e.message()))?;
+    Ok((extra, rows))
+}
