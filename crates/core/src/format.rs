@@ -36,6 +36,11 @@ pub trait FormatFactory: Send + Sync {
     fn is_splittable(&self) -> bool {
         false
     }
+
+    /// [`FormatFactory::is_splittable`] for a file written with these options (without prefix).
+    fn is_splittable_with(&self, _options: &Options) -> bool {
+        self.is_splittable()
+    }
 }
 
 /// What to decode.

@@ -1,18 +1,22 @@
 //! Formats: bytes to columns and back. The list is [`all`].
 
 mod column;
+mod csv;
 mod json;
 mod lines;
 mod number;
+mod raw;
 mod temporal;
 
 use std::sync::Arc;
 
 use flott_core::format::FormatFactory;
 
+pub use csv::CsvFormat;
 pub use json::JsonFormat;
+pub use raw::RawFormat;
 
 /// Every format.
 pub fn all() -> Vec<Arc<dyn FormatFactory>> {
-    vec![Arc::new(JsonFormat)]
+    vec![Arc::new(JsonFormat), Arc::new(CsvFormat), Arc::new(RawFormat)]
 }

@@ -13,13 +13,38 @@ pub(crate) struct Line {
     pub is_utf8: bool,
 }
 
+/// Checks records to be UTF-8, many at once.
+#[derive(Debug, Default)]
+pub(crate) struct Utf8Check {
+    /// What stands before this place has been found good.
+    checked: usize,
+}
+
+impl Utf8Check {
+    /// Whether `text[start..end]` is UTF-8. Calls must go forward through `text`, and `start` and
+    /// `end` must stand at ASCII bytes or the ends of the text.
+    #[inline]
+    pub fn covers(&mut self, text: &[u8], start: usize, end: usize) -> bool {
+        end <= self.checked || self.check_ahead(text, start, end)
+    }
+
+    fn check_ahead(&mut self, text: &[u8], start: usize, end: usize) -> bool {
+        let ahead = text.len().min(start + CHECKED_AHEAD_BYTES).max(end);
+        let good = match simdutf8::compat::from_utf8(&text[start..ahead]) {
+            Ok(_) => ahead,
+            Err(error) => start + error.valid_up_to(),
+        };
+        self.checked = good.max(self.checked);
+        good >= end
+    }
+}
+
 /// The whole lines of a block.
 pub(crate) struct Lines<'a> {
     text: &'a [u8],
     is_last: bool,
     at: usize,
-    /// Lines before this place are UTF-8.
-    checked: usize,
+    utf8: Utf8Check,
 }
 
 impl<'a> Lines<'a> {
@@ -29,21 +54,8 @@ impl<'a> Lines<'a> {
             text,
             is_last,
             at: 0,
-            checked: 0,
+            utf8: Utf8Check::default(),
         }
-    }
-
-    fn check(&mut self, start: usize, next: usize) -> bool {
-        if next <= self.checked {
-            return true;
-        }
-        let ahead = self.text.len().min(start + CHECKED_AHEAD_BYTES).max(next);
-        let end = memchr::memrchr(b'\n', &self.text[next..ahead]).map_or(next, |i| next + i + 1);
-        if simdutf8::basic::from_utf8(&self.text[start..end]).is_ok() {
-            self.checked = end;
-            return true;
-        }
-        simdutf8::basic::from_utf8(&self.text[start..next]).is_ok()
     }
 }
 
@@ -62,7 +74,7 @@ impl Iterator for Lines<'_> {
             None => return None,
         };
         self.at = next;
-        let is_utf8 = self.check(start, next);
+        let is_utf8 = self.utf8.covers(self.text, start, next);
         let has_return = end > start && self.text[end - 1] == b'\r';
         Some(Line {
             start,
