@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, Int32Array, Int64Array, StringViewArray, TimestampMillisecondArray,
-};
+use arrow::array::{Array, ArrayRef, Int32Array, StringViewArray, TimestampMillisecondArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -15,10 +13,6 @@ use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot};
 
 pub(crate) fn ints<const N: usize>(values: [i32; N]) -> ArrayRef {
     Arc::new(Int32Array::from(values.to_vec()))
-}
-
-pub(crate) fn longs<const N: usize>(values: [i64; N]) -> ArrayRef {
-    Arc::new(Int64Array::from(values.to_vec()))
 }
 
 pub(crate) fn texts<const N: usize>(values: [&str; N]) -> ArrayRef {

@@ -1,13 +1,20 @@
 //! The net rows of a changelog, for batch mode.
 
+use arrow::array::{Array, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use flott_core::Result;
-use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::changelog::{ChangelogBatch, adds};
+use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
 
+use super::evaluate::batch_of;
+use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
+use super::sort::{emit_in_pieces, sorted_positions};
 use super::sort_key::SortKey;
 
 /// Folds a changelog and sends the rows that are left as `+I` when the input ends, in `order` or,
-/// without one, in order of arrival. Rows that are removed must have come in whole, or by key.
+/// without one, in order of arrival. The input is exchanged by the key. Rows that are removed must have come in whole, or by key.
 #[derive(Debug, Clone)]
 pub struct MaterializeConfig {
     /// The upsert key when updates come without `-U` (the input is exchanged by it); `None` is the
@@ -22,6 +29,223 @@ pub struct MaterializeConfig {
 
 impl OperatorFactory for MaterializeConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Err(flott_core::Error::internal("operator not available"))
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let columns = self.key_columns.as_ref().unwrap_or(&all);
+        let store = RowStore::new(self.schema.clone());
+        Ok(Box::new(Materialize {
+            config: self.clone(),
+            keys: Partitions::new(&self.schema, columns)?,
+            rows: Vec::new(),
+            store: self.key_columns.is_some().then_some(store),
+            next_arrival: 0,
+            context: None,
+        }))
+    }
+}
+
+/// What is left of a key.
+#[derive(Debug, Clone, Copy, Default)]
+struct Net {
+    /// How often the row is there; below zero when it was taken away before it came.
+    count: i64,
+    /// When it came.
+    arrival: i64,
+    /// Where a row with a key of its own is stored.
+    slot: Option<u32>,
+}
+
+struct Materialize {
+    config: MaterializeConfig,
+    keys: Partitions,
+    /// By number of the key.
+    rows: Vec<Net>,
+    /// With an upsert key; else rows are keys and need no other place.
+    store: Option<RowStore>,
+    next_arrival: i64,
+    context: Option<OperatorContext>,
+}
+
+impl Materialize {
+    fn fold(
+        &mut self,
+        rows: &RecordBatch,
+        change: impl Fn(usize) -> i64,
+        arrival: impl Fn(usize) -> Option<i64>,
+    ) -> Result<()> {
+        let numbers = self.keys.assign(rows)?;
+        self.rows.resize(self.keys.bound(), Net::default());
+        for (row, &number) in numbers.iter().enumerate() {
+            let change = change(row);
+            let net = &mut self.rows[number as usize];
+            if net.count == 0 {
+                net.arrival = arrival(row).unwrap_or(self.next_arrival);
+                self.next_arrival = self.next_arrival.max(net.arrival) + 1;
+            }
+            match &mut self.store {
+                None => net.count += change,
+                Some(store) => {
+                    if let Some(slot) = net.slot.take() {
+                        store.release(slot);
+                    }
+                    net.count = i64::from(change > 0);
+                    net.slot = (change > 0).then(|| store.allocate(row));
+                }
+            }
+        }
+        for number in numbers {
+            if self.rows[number as usize].count == 0 {
+                self.keys.remove(number);
+            }
+        }
+        if let Some(store) = &mut self.store {
+            store.commit(rows)?;
+            store.sweep()?;
+        }
+        Ok(())
+    }
+
+    /// The rows of these keys.
+    fn rows_of(&self, numbers: &[u32]) -> Result<RecordBatch> {
+        match &self.store {
+            Some(store) => {
+                let slots = numbers.iter().filter_map(|&n| self.rows[n as usize].slot);
+                store.rows(&slots.collect::<Vec<_>>())
+            }
+            None => {
+                let columns = self.keys.key_columns(numbers)?;
+                batch_of(self.config.schema.clone(), columns, numbers.len())
+            }
+        }
+    }
+}
+
+impl Operator for Materialize {
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn process(&mut self, _: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
+        let kinds = batch.kinds();
+        let change = |row: usize| {
+            if kinds.is_none_or(|k| adds(k[row])) {
+                1
+            } else {
+                -1
+            }
+        };
+        self.fold(batch.rows(), change, |_| None)
+    }
+
+    fn finish(&mut self, out: &mut dyn Output) -> Result<()> {
+        let mut numbers = self.keys.all();
+        numbers.retain(|&n| self.rows[n as usize].count > 0);
+        numbers.sort_by_key(|&n| self.rows[n as usize].arrival);
+        let distinct = self.rows_of(&numbers)?;
+        let copies = numbers.iter().enumerate().flat_map(|(position, &n)| {
+            std::iter::repeat_n(position as u32, self.rows[n as usize].count as usize)
+        });
+        let copies: UInt32Array = copies.collect::<Vec<_>>().into();
+        let rows = take_record_batch(&distinct, &copies)?;
+        let MaterializeConfig {
+            order,
+            offset,
+            limit,
+            ..
+        } = &self.config;
+        let positions = sorted_positions(&rows, order, *offset, *limit)?;
+        emit_in_pieces(&take_record_batch(&rows, &positions)?, out)
+    }
+
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let all = self.keys.all();
+        let nets = || all.iter().map(|&n| self.rows[n as usize]);
+        let groups = all.iter().map(|&n| self.keys.key_group(n, max_parallelism));
+        let extra = vec![
+            ("count", nets().map(|n| n.count).collect()),
+            ("arrival", nets().map(|n| n.arrival).collect()),
+        ];
+        let table = keyed_table(ROWS, groups.collect(), extra, self.rows_of(&all)?)?;
+        Ok(StateSnapshot {
+            tables: vec![table],
+        })
+    }
+
+    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        for batch in snapshot.table(ROWS) {
+            let ([counts, arrivals], rows) = split_keyed::<2>(batch, &self.config.schema)?;
+            let arrival = |row: usize| arrivals.is_valid(row).then(|| arrivals.value(row));
+            self.fold(&rows, |row| counts.value(row), arrival)?;
+        }
+        Ok(())
+    }
+}
+
+const ROWS: &str = "rows";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flott_core::graph::Exchange;
+    use flott_core::schema::{Column, Schema};
+    use flott_core::types::LogicalType;
+    use flott_engine::testing::{Harness, Step, crash_everywhere};
+    use std::sync::Arc;
+
+    fn harness(key_columns: Option<Vec<usize>>, order: Vec<SortKey>) -> Harness {
+        let schema = Schema::new(vec![
+            Column::new("id", LogicalType::Int.nullable()),
+            Column::new("name", LogicalType::STRING.nullable()),
+        ]);
+        let config = MaterializeConfig {
+            key_columns,
+            order,
+            offset: 0,
+            limit: None,
+            schema: schema.to_arrow(),
+        };
+        let exchange = Exchange::Hash(config.key_columns.clone().unwrap_or(vec![0, 1]));
+        Harness::new(Arc::new(config)).input_by(schema, exchange)
+    }
+
+    fn script() -> Vec<Step> {
+        let rows = [
+            "2 | b\n1 | a\n2 | b",
+            "-U | 1 | a\n+U | 1 | c",
+            "-D | 2 | b\n-D | 3 | d",
+            "3 | d\n4 | NULL",
+        ];
+        let mut steps: Vec<_> = rows.iter().map(|r| Step::process(0, r)).collect();
+        steps.push(Step::Finish);
+        steps
+    }
+
+    fn run(harness: Harness) -> Vec<String> {
+        let mut open = harness.open().unwrap();
+        for step in script() {
+            step.run(&mut open).unwrap();
+        }
+        let lines = open.drain().into_iter();
+        lines.filter(|l| !l.starts_with("watermark")).collect()
+    }
+
+    #[test]
+    fn whole_rows_are_counted() {
+        let lines = run(harness(None, vec![]));
+        assert_eq!(lines, ["+I | 2 | b", "+I | 1 | c", "+I | 4 | NULL"]);
+    }
+
+    #[test]
+    fn a_key_holds_its_last_row_and_the_result_is_sorted() {
+        let lines = run(harness(Some(vec![0]), vec![SortKey::new(1, false)]));
+        assert_eq!(lines, ["+I | 4 | NULL", "+I | 1 | c", "+I | 3 | d"]);
+    }
+
+    #[test]
+    fn crashes_change_nothing() {
+        for key in [None, Some(vec![0])] {
+            crash_everywhere(&harness(key, vec![]), &script(), &[1, 2]).unwrap();
+        }
     }
 }

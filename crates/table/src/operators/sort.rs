@@ -1,10 +1,21 @@
 //! Sorting: by event time as it passes, and whole at the end of input.
 
-use arrow::datatypes::SchemaRef;
-use flott_core::Result;
-use flott_core::operator::{Operator, OperatorFactory};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::sort_key::SortKey;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use flott_core::Result;
+use flott_core::changelog::ChangelogBatch;
+use flott_core::operator::{
+    Operator, OperatorContext, OperatorFactory, Output, StateScope, StateSnapshot, StateTable,
+};
+
+use super::evaluate::{batch_of, milliseconds};
+use super::rows::{RowStore, keyed_table, split_keyed};
+use super::sort_key::{SortKey, SortKeyEncoder};
 
 /// Streaming `ORDER BY rowtime [, more]`: rows are sent in order as the watermark passes them. Late
 /// rows are dropped. Runs in one subtask.
@@ -19,9 +30,118 @@ pub struct SortConfig {
 
 impl OperatorFactory for SortConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Err(flott_core::Error::internal("operator not available"))
+        Ok(Box::new(TemporalSort {
+            config: self.clone(),
+            encoder: SortKeyEncoder::new(&self.schema, &self.order)?,
+            store: RowStore::new(self.schema.clone()),
+            waiting: BTreeMap::new(),
+            next_arrival: 0,
+            last_sent: i64::MIN,
+            context: None,
+        }))
     }
 }
+
+/// The time of a row, its other sort keys, then its arrival.
+type Place = (i64, Box<[u8]>, i64);
+
+struct TemporalSort {
+    config: SortConfig,
+    encoder: SortKeyEncoder,
+    store: RowStore,
+    waiting: BTreeMap<Place, u32>,
+    next_arrival: i64,
+    /// The time of the last row sent: what is not after it is late.
+    last_sent: i64,
+    context: Option<OperatorContext>,
+}
+
+impl TemporalSort {
+    fn hold(&mut self, rows: &RecordBatch) -> Result<()> {
+        let times = milliseconds(rows.column(self.config.rowtime_column))?;
+        let keys = self.encoder.encode(rows)?;
+        let mut num_late = 0;
+        for row in 0..rows.num_rows() {
+            if times.is_null(row) || times.value(row) <= self.last_sent {
+                num_late += 1;
+                continue;
+            }
+            let key = keys.as_ref().map_or(&[][..], |k| k.row(row).data());
+            let place = (times.value(row), key.into(), self.next_arrival);
+            self.next_arrival += 1;
+            self.waiting.insert(place, self.store.allocate(row));
+        }
+        if let Some(context) = self.context.as_ref().filter(|_| num_late > 0) {
+            context.metrics.num_late_records_dropped.add(num_late);
+        }
+        self.store.commit(rows)
+    }
+}
+
+impl Operator for TemporalSort {
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn process(&mut self, _: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
+        self.hold(batch.rows())
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
+        let mut slots = Vec::new();
+        while let Some(entry) = self.waiting.first_entry()
+            && entry.key().0 <= watermark
+        {
+            self.last_sent = entry.key().0;
+            slots.push(entry.remove());
+        }
+        if !slots.is_empty() {
+            let rows = self.store.rows(&slots)?;
+            out.emit(ChangelogBatch::insert_only(rows))?;
+            slots.into_iter().for_each(|slot| self.store.release(slot));
+            self.store.sweep()?;
+        }
+        out.watermark(watermark)
+    }
+
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        let slots: Vec<u32> = self.waiting.values().copied().collect();
+        let arrivals = self.waiting.keys().map(|k| k.2).collect();
+        let rows = self.store.rows(&slots)?;
+        // All rows are one key, and that key is in the first group.
+        let groups = vec![0; slots.len()];
+        let mut table = keyed_table(WAITING, groups, vec![("arrival", arrivals)], rows)?;
+        table.scope = StateScope::Union;
+        let last: ArrayRef = Arc::new(Int64Array::from(vec![self.last_sent]));
+        let field = Field::new("last_sent", DataType::Int64, true);
+        let last = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![last])?;
+        let last = StateTable {
+            name: LAST_SENT.to_string(),
+            scope: StateScope::Union,
+            batches: vec![last],
+        };
+        Ok(StateSnapshot {
+            tables: vec![table, last],
+        })
+    }
+
+    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        for batch in snapshot.table(WAITING) {
+            let ([arrivals], rows) = split_keyed::<1>(batch, &self.config.schema)?;
+            let order = arrow::compute::sort_to_indices(&arrivals, None, None)?;
+            self.hold(&take_record_batch(&rows, &order)?)?;
+        }
+        for batch in snapshot.table(LAST_SENT) {
+            let last = batch.column(0).as_primitive::<Int64Type>();
+            self.last_sent = last.iter().flatten().fold(self.last_sent, i64::max);
+        }
+        Ok(())
+    }
+}
+
+const WAITING: &str = "waiting";
+const LAST_SENT: &str = "last_sent";
 
 /// Sorts the whole of an insert-only input when it ends; runs in one subtask.
 #[derive(Debug, Clone)]
@@ -35,6 +155,157 @@ pub struct BatchSortConfig {
 
 impl OperatorFactory for BatchSortConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Err(flott_core::Error::internal("operator not available"))
+        Ok(Box::new(BatchSort {
+            config: self.clone(),
+            batches: Vec::new(),
+        }))
+    }
+}
+
+struct BatchSort {
+    config: BatchSortConfig,
+    batches: Vec<RecordBatch>,
+}
+
+/// The positions of rows in `order`, equal ones as they stand, of which `offset` are left out and
+/// at most `limit` kept.
+pub(crate) fn sorted_positions(
+    rows: &RecordBatch,
+    order: &[SortKey],
+    offset: u64,
+    limit: Option<u64>,
+) -> Result<UInt32Array> {
+    let mut positions: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    if let Some(keys) = SortKeyEncoder::new(&rows.schema(), order)?.encode(rows)? {
+        positions.sort_by(|&a, &b| keys.row(a as usize).cmp(&keys.row(b as usize)));
+    }
+    let start = usize::try_from(offset)
+        .unwrap_or(usize::MAX)
+        .min(positions.len());
+    let most = limit
+        .and_then(|l| usize::try_from(l).ok())
+        .unwrap_or(usize::MAX);
+    let kept = positions.into_iter().skip(start).take(most);
+    Ok(kept.collect::<Vec<_>>().into())
+}
+
+/// Sends rows in pieces of a batch's usual size.
+pub(crate) fn emit_in_pieces(rows: &RecordBatch, out: &mut dyn Output) -> Result<()> {
+    const PIECE: usize = 8_192;
+    for start in (0..rows.num_rows()).step_by(PIECE) {
+        let piece = rows.slice(start, PIECE.min(rows.num_rows() - start));
+        out.emit(ChangelogBatch::insert_only(piece))?;
+    }
+    Ok(())
+}
+
+impl Operator for BatchSort {
+    fn process(&mut self, _: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
+        let (rows, _) = batch.into_parts();
+        self.batches.push(rows);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut dyn Output) -> Result<()> {
+        let batches = std::mem::take(&mut self.batches);
+        let renamed = batches.into_iter().map(|batch| {
+            let num_rows = batch.num_rows();
+            batch_of(self.config.schema.clone(), batch.into_parts().1, num_rows)
+        });
+        let rows = concat_batches(&self.config.schema, &renamed.collect::<Result<Vec<_>>>()?)?;
+        let BatchSortConfig {
+            order,
+            offset,
+            limit,
+            ..
+        } = &self.config;
+        let positions = sorted_positions(&rows, order, *offset, *limit)?;
+        emit_in_pieces(&take_record_batch(&rows, &positions)?, out)
+    }
+
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        Ok(StateSnapshot {
+            tables: vec![StateTable {
+                name: WAITING.to_string(),
+                scope: StateScope::Union,
+                batches: self.batches.clone(),
+            }],
+        })
+    }
+
+    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        self.batches = snapshot.table(WAITING).to_vec();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flott_core::schema::{Column, Schema as TableSchema};
+    use flott_core::types::LogicalType;
+    use flott_engine::testing::{Harness, Step, crash_everywhere};
+
+    fn schema() -> TableSchema {
+        TableSchema::new(vec![
+            Column::new("ts", LogicalType::Timestamp(3).nullable()),
+            Column::new("n", LogicalType::Int.nullable()),
+        ])
+    }
+
+    fn numbers(lines: Vec<String>) -> Vec<String> {
+        let last = lines.iter().filter_map(|l| l.rsplit_once(" | "));
+        last.map(|(_, n)| n.to_string()).collect()
+    }
+
+    fn by_time() -> Harness {
+        let config = SortConfig {
+            rowtime_column: 0,
+            order: vec![SortKey::new(1, true)],
+            schema: schema().to_arrow(),
+        };
+        Harness::new(Arc::new(config)).input(schema())
+    }
+
+    #[test]
+    fn rows_come_in_order_of_time_and_late_ones_not() {
+        let mut open = by_time().open().unwrap();
+        open.process(
+            0,
+            "00:00:03 | 3\n00:00:01 | 1\n00:00:01 | 2\n00:00:01 | NULL",
+        )
+        .unwrap();
+        open.watermark(2_000).unwrap();
+        assert_eq!(numbers(open.drain()), ["2", "1", "NULL"]);
+        open.process(0, "00:00:01 | 4\n00:00:02 | 5").unwrap();
+        open.finish().unwrap();
+        assert_eq!(numbers(open.drain()), ["5", "3"]);
+    }
+
+    #[test]
+    fn crashes_change_nothing() {
+        let script = [
+            Step::process(0, "00:00:03 | 3\n00:00:01 | 1\n00:00:01 | 2"),
+            Step::Watermark(2_000),
+            Step::process(0, "00:00:01 | 4\n00:00:02 | 5"),
+            Step::Finish,
+        ];
+        crash_everywhere(&by_time(), &script, &[1]).unwrap();
+    }
+
+    #[test]
+    fn a_whole_sort_puts_null_lowest_and_cuts() {
+        let config = BatchSortConfig {
+            order: vec![SortKey::new(1, false)],
+            offset: 0,
+            limit: Some(3),
+            schema: schema().to_arrow(),
+        };
+        let harness = Harness::new(Arc::new(config)).input(schema());
+        let mut open = harness.open().unwrap();
+        open.process(0, "NULL | 3\nNULL | 1").unwrap();
+        open.process(0, "NULL | NULL\nNULL | 2").unwrap();
+        open.finish().unwrap();
+        assert_eq!(numbers(open.drain()), ["NULL", "1", "2"]);
     }
 }

@@ -85,6 +85,12 @@ impl TopRows {
         })
     }
 
+    /// Only the first `num` of the partition columns decide the key group.
+    pub fn grouped_by(mut self, num: usize) -> Self {
+        self.partitions = self.partitions.grouped_by(num);
+        self
+    }
+
     pub fn prepare(&mut self, rows: &RecordBatch) -> Result<Prepared> {
         let groups = self.partitions.assign(rows)?;
         let bound = self.partitions.bound();

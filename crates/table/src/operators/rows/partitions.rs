@@ -19,11 +19,15 @@ pub(crate) struct Partitions {
     keys: Vec<Key>,
     free: Vec<u32>,
     hashes: Vec<u64>,
+    /// So many of the columns decide the key group.
+    num_group_columns: usize,
+    group_hashes: Vec<u64>,
 }
 
 #[derive(Default)]
 struct Key {
     hash: u64,
+    group_hash: u64,
     bytes: Box<[u8]>,
 }
 
@@ -44,7 +48,16 @@ impl Partitions {
             keys: Vec::new(),
             free: Vec::new(),
             hashes: Vec::new(),
+            num_group_columns: columns.len(),
+            group_hashes: Vec::new(),
         })
+    }
+
+    /// Only the first `num` of the key columns decide the key group: those that the input is
+    /// exchanged by.
+    pub fn grouped_by(mut self, num: usize) -> Self {
+        self.num_group_columns = num;
+        self
     }
 
     /// The number of each row's key; new keys get one.
@@ -58,18 +71,26 @@ impl Partitions {
     pub fn assign_columns(&mut self, columns: &[ArrayRef], num_rows: usize) -> Result<Vec<u32>> {
         let mut hashes = std::mem::take(&mut self.hashes);
         hash_columns(columns, num_rows, &mut hashes)?;
+        let mut group_hashes = std::mem::take(&mut self.group_hashes);
+        let is_prefix = self.num_group_columns < columns.len();
+        if is_prefix {
+            let prefix = &columns[..self.num_group_columns];
+            hash_columns(prefix, num_rows, &mut group_hashes)?;
+        }
         let keys = match &self.converter {
             Some(converter) => Some(converter.convert_columns(columns)?),
             None => None,
         };
         let bytes = |row: usize| keys.as_ref().map_or(&[][..], |k| k.row(row).data());
-        let numbers = (0..num_rows).map(|row| self.number_of(hashes[row], bytes(row)));
-        let numbers = numbers.collect();
+        let groups = if is_prefix { &group_hashes } else { &hashes };
+        let number = |row: usize| self.number_of(hashes[row], groups[row], bytes(row));
+        let numbers = (0..num_rows).map(number).collect();
         self.hashes = hashes;
+        self.group_hashes = group_hashes;
         Ok(numbers)
     }
 
-    fn number_of(&mut self, hash: u64, bytes: &[u8]) -> u32 {
+    fn number_of(&mut self, hash: u64, group_hash: u64, bytes: &[u8]) -> u32 {
         let keys = &self.keys;
         let is_equal = |&n: &u32| {
             let key = &keys[n as usize];
@@ -80,6 +101,7 @@ impl Partitions {
         }
         let key = Key {
             hash,
+            group_hash,
             bytes: bytes.into(),
         };
         let number = match self.free.pop() {
@@ -124,7 +146,7 @@ impl Partitions {
     }
 
     pub fn key_group(&self, number: u32, max_parallelism: usize) -> u16 {
-        key_group_of(self.keys[number as usize].hash, max_parallelism) as u16
+        key_group_of(self.keys[number as usize].group_hash, max_parallelism) as u16
     }
 
     /// The key columns of these keys.
