@@ -32,13 +32,7 @@ impl Argument {
 
     /// The value of an integer constant that is not NULL.
     pub fn literal_integer(&self) -> Option<i64> {
-        match self.literal.as_ref()? {
-            ScalarValue::Int8(v) => v.map(i64::from),
-            ScalarValue::Int16(v) => v.map(i64::from),
-            ScalarValue::Int32(v) => v.map(i64::from),
-            ScalarValue::Int64(v) => *v,
-            _ => None,
-        }
+        self.literal.as_ref().and_then(scalar_integer)
     }
 
     pub fn logical(&self) -> &LogicalType {
@@ -52,6 +46,17 @@ pub fn scalar_text(value: &ScalarValue) -> Option<&str> {
         ScalarValue::Utf8View(text) | ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) => {
             text.as_deref()
         }
+        _ => None,
+    }
+}
+
+/// The value of an integer constant, or of an interval in its unit, that is not NULL.
+pub fn scalar_integer(value: &ScalarValue) -> Option<i64> {
+    match value {
+        ScalarValue::Int8(v) => v.map(i64::from),
+        ScalarValue::Int16(v) => v.map(i64::from),
+        ScalarValue::Int32(v) | ScalarValue::IntervalYearMonth(v) => v.map(i64::from),
+        ScalarValue::Int64(v) | ScalarValue::DurationMillisecond(v) => *v,
         _ => None,
     }
 }

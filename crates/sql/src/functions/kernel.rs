@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray,
-    BooleanBuilder, PrimitiveArray, PrimitiveBuilder, StringViewArray, StringViewBuilder,
+    BooleanBuilder, Datum, PrimitiveArray, PrimitiveBuilder, Scalar, StringViewArray,
+    StringViewBuilder,
 };
 use datafusion_common::ScalarValue;
 use datafusion_expr::ColumnarValue;
@@ -76,6 +77,14 @@ impl Args {
             .ok_or_else(missing)
     }
 
+    /// An argument for Arrow's own kernels, which know constants too.
+    pub fn datum(&self, index: usize) -> Result<Box<dyn Datum>> {
+        Ok(datum_of(
+            self.array(index)?.clone(),
+            self.is_constant(index),
+        ))
+    }
+
     /// The array of an argument with a row for each row of the result.
     pub fn full_array(&self, index: usize) -> Result<ArrayRef> {
         let array = self.array(index)?;
@@ -101,6 +110,15 @@ impl Args {
             mask,
             has_nulls: array.null_count() > 0,
         })
+    }
+}
+
+/// An array, or a constant held in an array of one row, for Arrow's kernels.
+pub fn datum_of(array: ArrayRef, is_constant: bool) -> Box<dyn Datum> {
+    if is_constant {
+        Box::new(Scalar::new(array))
+    } else {
+        Box::new(array)
     }
 }
 

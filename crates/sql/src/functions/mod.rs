@@ -4,15 +4,47 @@
 //! what its arguments are cast to and what it returns, and gives a kernel with everything constant
 //! (a pattern, a format, a time zone) compiled. The kernel then works on columns.
 
+/// Declares an entry of the list: `function!(STATIC, "NAME" | "ALIAS", Group, syntax, doc,
+/// [(example, result)], bind)`; `volatile` at the end for what differs from call to call.
+macro_rules! function {
+    ($id:ident, $name:literal $(| $alias:literal)*, $group:ident, $syntax:literal, $doc:literal,
+     [$($example:expr),* $(,)?], $bind:expr) => {
+        function!(@ $id, $name, [$($alias),*], $group, $syntax, $doc, [$($example),*], $bind, true);
+    };
+    ($id:ident, $name:literal $(| $alias:literal)*, $group:ident, $syntax:literal, $doc:literal,
+     [$($example:expr),* $(,)?], $bind:expr, volatile) => {
+        function!(@ $id, $name, [$($alias),*], $group, $syntax, $doc, [$($example),*], $bind, false);
+    };
+    (@ $id:ident, $name:literal, [$($alias:literal),*], $group:ident, $syntax:literal, $doc:literal,
+     [$($example:expr),*], $bind:expr, $deterministic:literal) => {
+        #[doc = $doc]
+        pub static $id: $crate::functions::FunctionDef = $crate::functions::FunctionDef {
+            name: $name,
+            aliases: &[$($alias),*],
+            group: $crate::functions::FunctionGroup::$group,
+            syntax: $syntax,
+            doc: $doc,
+            examples: &[$($example),*],
+            is_deterministic: $deterministic,
+            bind: $bind,
+        };
+    };
+}
+
 pub mod arithmetic;
 pub mod bind;
 pub mod cast;
+pub mod collection;
 pub mod coercion;
 pub mod comparison;
 pub mod conditional;
+pub mod hash;
 pub mod kernel;
 pub mod logical;
+pub mod string;
 pub mod temporal;
+#[cfg(test)]
+pub mod testing;
 pub mod value;
 
 use std::fmt;
@@ -36,6 +68,8 @@ static GROUPS: &[&[&FunctionDef]] = &[
     conditional::LIST,
     temporal::LIST,
     value::LIST,
+    string::LIST,
+    hash::LIST,
 ];
 
 static BY_NAME: LazyLock<StableHashMap<&'static str, &'static FunctionDef>> = LazyLock::new(|| {

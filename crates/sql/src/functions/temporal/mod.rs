@@ -1,4 +1,7 @@
-//! Functions of this group.
+//! Dates and times.
+
+pub mod rounding;
+pub mod unit;
 
 use super::FunctionDef;
 
