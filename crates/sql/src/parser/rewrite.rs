@@ -1,0 +1,130 @@
+//! Tokens of Flink's syntax that sqlparser has no hook for, rewritten to what it parses.
+//!
+//! - A hint after a table becomes a made-up `PARTITION (…)` (see [`super::hints`]).
+//! - `PATTERN (…) WITHIN INTERVAL … DEFINE …` loses its WITHIN, which becomes the first definition
+//!   of the made-up symbol [`WITHIN_SYMBOL`].
+//! - `UNIQUE`, `::` and the like that Flink does not have are left to fail where they stand.
+
+use flott_core::{Error, Result};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
+
+use super::dialect::FlinkDialect;
+use super::hints;
+use super::split::Piece;
+use super::words::{is_word, location, word_token};
+
+/// The symbol whose "definition" is the interval of MATCH_RECOGNIZE's WITHIN.
+pub const WITHIN_SYMBOL: &str = "/*WITHIN*/";
+
+/// A statement's tokens, placed where they stand in the script.
+pub(crate) fn tokens(piece: &Piece<'_>) -> Result<Vec<TokenWithSpan>> {
+    let shifted = |l: sqlparser::tokenizer::Location| shift(l, piece);
+    let mut tokens = Tokenizer::new(&FlinkDialect, piece.text)
+        .tokenize_with_location()
+        .map_err(|e| {
+            let message = lowercase_first(&e.message);
+            Error::user("SYNTAX_ERROR", message).at(location(shifted(e.location)))
+        })?;
+    for token in &mut tokens {
+        token.span = Span::new(shifted(token.span.start), shifted(token.span.end));
+    }
+    refuse_foreign(&tokens)?;
+    Ok(move_within(mark_hints(tokens)))
+}
+
+fn lowercase_first(message: &str) -> String {
+    let mut chars = message.chars();
+    let first = chars.next().map(|c| c.to_lowercase().to_string());
+    format!("{}{}", first.unwrap_or_default(), chars.as_str())
+}
+
+fn shift(at: sqlparser::tokenizer::Location, piece: &Piece<'_>) -> sqlparser::tokenizer::Location {
+    let column = match at.line {
+        1 => at.column + piece.location.column - 1,
+        _ => at.column,
+    };
+    sqlparser::tokenizer::Location::new(at.line + piece.location.line - 1, column)
+}
+
+/// Syntax of other dialects that sqlparser would take.
+fn refuse_foreign(tokens: &[TokenWithSpan]) -> Result<()> {
+    for token in tokens {
+        let advice = match &token.token {
+            Token::DoubleColon => "'::' is no operator of Flink SQL; use CAST(x AS type)",
+            Token::DoubleQuotedString(_) => {
+                "double quotes have no meaning in Flink SQL; write names in `backticks` and \
+                 strings in 'single quotes'"
+            }
+            _ => continue,
+        };
+        return Err(Error::user("SYNTAX_ERROR", advice).at(location(token.span.start)));
+    }
+    Ok(())
+}
+
+/// Hints anywhere but behind SELECT, where sqlparser keeps them itself.
+fn mark_hints(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut follows_select = false;
+    for token in tokens {
+        match &token.token {
+            Token::Whitespace(Whitespace::MultiLineComment(comment))
+                if comment.starts_with('+') && !follows_select =>
+            {
+                let carrier = hints::carrier(comment);
+                out.push(word_token("PARTITION", Keyword::PARTITION, &token));
+                out.push(TokenWithSpan::new(Token::LParen, token.span));
+                out.push(word_token(&carrier.value, Keyword::NoKeyword, &token));
+                out.push(TokenWithSpan::new(Token::RParen, token.span));
+                continue;
+            }
+            Token::Whitespace(_) => {}
+            other => follows_select = is_word(other, "SELECT"),
+        }
+        out.push(token);
+    }
+    out
+}
+
+fn move_within(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.into_iter().peekable();
+    let mut in_pattern = false;
+    while let Some(token) = rest.next() {
+        in_pattern |= is_word(&token.token, "PATTERN");
+        let is_within = in_pattern && is_word(&token.token, "WITHIN");
+        if !is_within {
+            in_pattern &= !is_word(&token.token, "DEFINE");
+            out.push(token);
+            continue;
+        }
+        in_pattern = false;
+        let mut interval = Vec::new();
+        let mut define = None;
+        for next in rest.by_ref() {
+            if is_word(&next.token, "DEFINE") {
+                define = Some(next);
+                break;
+            }
+            interval.push(next);
+        }
+        let Some(define) = define else {
+            out.push(token);
+            out.append(&mut interval);
+            continue;
+        };
+        let span = token.span;
+        let at = |t: Token| TokenWithSpan::new(t, span);
+        out.push(define);
+        out.push(at(Token::Word(Word {
+            value: WITHIN_SYMBOL.to_string(),
+            quote_style: Some('`'),
+            keyword: Keyword::NoKeyword,
+        })));
+        out.push(word_token("AS", Keyword::AS, &token));
+        out.append(&mut interval);
+        out.push(at(Token::Comma));
+    }
+    out
+}
