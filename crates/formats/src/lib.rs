@@ -7,6 +7,7 @@ mod lines;
 mod number;
 mod raw;
 mod temporal;
+mod value;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use flott_core::format::FormatFactory;
 pub use csv::CsvFormat;
 pub use json::JsonFormat;
 pub use raw::RawFormat;
+pub use value::{constant_column, parse_sql_timestamp_ms, timestamp_column, value_text};
 
 /// Every format.
 pub fn all() -> Vec<Arc<dyn FormatFactory>> {

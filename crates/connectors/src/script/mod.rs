@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flott_core::changelog::{ChangelogBatch, ChangelogMode};
 use flott_core::connector::{ConnectorFactory, SinkRequest, TableContext};
@@ -46,7 +47,13 @@ pub struct ScriptHub {
 #[derive(Default)]
 struct Script {
     steps: Vec<ScriptStep>,
-    wakers: Vec<Waker>,
+    readers: Vec<ReaderEntry>,
+}
+
+struct ReaderEntry {
+    waker: Waker,
+    /// The next step that the reader will take.
+    position: Arc<AtomicUsize>,
 }
 
 impl ScriptHub {
@@ -56,17 +63,30 @@ impl ScriptHub {
             let mut tables = self.tables.lock();
             let script = tables.entry(table.to_string()).or_default();
             script.steps.push(step);
-            script.wakers.clone()
+            script.readers.iter().map(|r| r.waker.clone()).collect::<Vec<_>>()
         };
         wakers.iter().for_each(|wake| wake());
+    }
+
+    /// Whether every reader has taken every step.
+    pub fn is_drained(&self) -> bool {
+        self.tables.lock().values().all(|script| {
+            let end = script.steps.len();
+            script.readers.iter().all(|r| r.position.load(Ordering::SeqCst) >= end)
+        })
+    }
+
+    /// Forgets the readers of jobs that are gone.
+    pub fn forget_readers(&self) {
+        self.tables.lock().values_mut().for_each(|script| script.readers.clear());
     }
 
     fn step(&self, table: &str, position: usize) -> Option<ScriptStep> {
         self.tables.lock().get(table).and_then(|script| script.steps.get(position).cloned())
     }
 
-    fn add_waker(&self, table: &str, waker: Waker) {
-        self.tables.lock().entry(table.to_string()).or_default().wakers.push(waker);
+    fn add_reader(&self, table: &str, reader: ReaderEntry) {
+        self.tables.lock().entry(table.to_string()).or_default().readers.push(reader);
     }
 }
 
@@ -147,13 +167,13 @@ impl TableSource for ScriptSource {
             Some(split) => Some(decode(split)?),
             None => None,
         };
-        self.hub.add_waker(&self.table, context.waker.clone());
         Ok(Box::new(ScriptReader {
             hub: self.hub.clone(),
             table: self.table.clone(),
             schema: self.schema.to_arrow(),
             fields: self.fields.clone(),
             position,
+            progress: None,
             context,
         }))
     }
@@ -192,10 +212,24 @@ struct ScriptReader {
     fields: Vec<FieldPath>,
     /// The next step; `None` until the split is taken.
     position: Option<usize>,
+    /// Tells the hub of the position; `None` until the split is taken.
+    progress: Option<Arc<AtomicUsize>>,
     context: ReaderContext,
 }
 
 impl ScriptReader {
+    /// The counter that tells the hub of the position; the reader is known to it from now on.
+    fn progress(&mut self, position: usize) -> Arc<AtomicUsize> {
+        let (hub, table, waker) = (&self.hub, &self.table, &self.context.waker);
+        let progress = self.progress.get_or_insert_with(|| {
+            let progress = Arc::new(AtomicUsize::new(position));
+            let entry = ReaderEntry { waker: waker.clone(), position: progress.clone() };
+            hub.add_reader(table, entry);
+            progress
+        });
+        progress.clone()
+    }
+
     fn project(&self, batch: &ChangelogBatch) -> Result<ChangelogBatch> {
         let columns = self
             .fields
@@ -223,9 +257,11 @@ impl SourceReader for ScriptReader {
             },
         };
         self.position = Some(position);
+        let progress = self.progress(position);
         let Some(step) = self.hub.step(&self.table, position) else {
             return Ok(SourcePoll::Pending);
         };
+        progress.store(position + 1, Ordering::SeqCst);
         if !matches!(step, ScriptStep::End) {
             self.position = Some(position + 1);
         }

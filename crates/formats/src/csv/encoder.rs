@@ -1,16 +1,19 @@
 //! Encodes rows as CSV, quoting where Flink's writer (Jackson) quotes.
 
+use std::sync::LazyLock;
+
 use arrow::array::*;
 use arrow::datatypes::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::Encoder;
+use flott_core::options::Options;
 use flott_core::{Error, Result};
 
 use super::dialect::Dialect;
 use crate::json::write::timestamp_values;
-use crate::number;
+use crate::number::{self, DecimalStyle};
 use crate::temporal::{self, TimestampStandard};
 
 /// Longer texts are quoted without a look at their characters.
@@ -171,6 +174,19 @@ fn write_value(dialect: &Dialect, array: &dyn Array, row: usize, out: &mut Vec<u
         }
     }
     Ok(())
+}
+
+/// Appends a value's text in the default dialect, without quotes or exponents.
+pub(crate) fn write_plain_value(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Result<()> {
+    static DIALECT: LazyLock<Result<Dialect>> = LazyLock::new(|| {
+        let dialect = Dialect::new(&Options::default())?;
+        Ok(Dialect {
+            decimals: DecimalStyle::Plain,
+            ..dialect
+        })
+    });
+    let dialect = DIALECT.as_ref().map_err(Clone::clone)?;
+    write_value(dialect, array, row, out)
 }
 
 fn write_elements<'a>(

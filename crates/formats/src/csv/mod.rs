@@ -11,6 +11,7 @@ use flott_core::options::{OptionDef, Options};
 use decoder::CsvDecoder;
 use dialect::Dialect;
 use encoder::CsvEncoder;
+pub(crate) use encoder::write_plain_value;
 
 /// The format `csv`.
 pub struct CsvFormat;

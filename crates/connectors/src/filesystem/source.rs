@@ -1,0 +1,218 @@
+//! A table's files, planned for one query.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use flott_core::changelog::ChangelogMode;
+use flott_core::connector::TableContext;
+use flott_core::format::DecodeRequest;
+use flott_core::schema::{Column, Schema};
+use flott_core::source::{
+    FieldPath, ReaderContext, ScanRequest, SourceReader, SplitEnumerator, TableSource,
+};
+use flott_core::types::{DataType, LogicalType};
+use flott_core::{Error, Result};
+use regex::Regex;
+
+use super::listing::FileFilter;
+use super::options::{MONITOR_INTERVAL, PATH_PATTERN};
+use super::reader::{FileReader, Origin, ScanPlan};
+use super::split::{FileEnumerator, SPLIT_BYTES};
+use super::{FilesystemConnector, TableOptions};
+
+pub(super) struct FilesystemSource {
+    plan: Arc<ScanPlan>,
+    schema: Schema,
+    filter: FileFilter,
+    split_bytes: Option<u64>,
+    monitor_interval_ms: Option<i64>,
+    mode: ChangelogMode,
+    applied: Vec<usize>,
+}
+
+/// Name and type of the field at `path` of `schema`.
+fn field_at(schema: &Schema, path: &FieldPath) -> Result<(String, DataType)> {
+    let wrong = || Error::internal(format!("no field at {:?} of {schema}", path.0));
+    let (&first, rest) = path.0.split_first().ok_or_else(wrong)?;
+    let column = schema.columns().get(first).ok_or_else(wrong)?;
+    let (mut name, mut data_type) = (column.name.clone(), column.data_type.clone());
+    for &index in rest {
+        let LogicalType::Row(fields) = &data_type.logical else {
+            return Err(wrong());
+        };
+        let field = fields.get(index).ok_or_else(wrong)?.clone();
+        name = format!("{name}.{}", field.name);
+        data_type = field.data_type;
+    }
+    Ok((name, data_type))
+}
+
+/// The place of each column of `keys` in `schema`.
+pub(super) fn key_columns(schema: &Schema, keys: &[String]) -> Result<Vec<usize>> {
+    let find = |key: &String| {
+        schema.index_of(key).ok_or_else(|| {
+            let message = format!("partition key '{key}' is no column of the table: {schema}");
+            Error::user("UNKNOWN_COLUMN", message)
+        })
+    };
+    keys.iter().map(find).collect()
+}
+
+/// The columns that stand in the files: all but the partition keys.
+pub(super) fn file_columns(num_columns: usize, keys: &[usize]) -> Vec<usize> {
+    (0..num_columns).filter(|c| !keys.contains(c)).collect()
+}
+
+fn metadata_origin(name: &str, logical: &LogicalType) -> Result<Origin> {
+    Ok(match name {
+        "file.path" => Origin::Path,
+        "file.name" => Origin::Name,
+        "file.size" => Origin::Size,
+        "file.modification-time" => Origin::Modified(logical.clone()),
+        _ => {
+            use flott_core::connector::ConnectorFactory;
+            let known = FilesystemConnector.metadata_columns();
+            let hint = flott_core::error::did_you_mean(name, known.iter().map(|c| c.key));
+            let message = format!("connector 'filesystem' has no metadata column '{name}'{hint}");
+            return Err(Error::user("UNKNOWN_METADATA", message));
+        }
+    })
+}
+
+impl FilesystemSource {
+    pub fn new(
+        context: &TableContext<'_>,
+        options: TableOptions,
+        request: ScanRequest,
+    ) -> Result<Self> {
+        let source_schema = context.table.source_schema();
+        let physical = context.table.physical_schema();
+        let keys = &context.table.partition_keys;
+        let key_places = key_columns(&physical, keys)?;
+        let in_file = file_columns(physical.len(), &key_places);
+        let mut origins = Vec::new();
+        let mut decoded = Vec::new();
+        let mut columns = Vec::new();
+        for path in &request.fields {
+            let (name, data_type) = field_at(&source_schema, path)?;
+            let logical = &data_type.logical;
+            let first = path.0[0];
+            let origin = if let Some(key) = key_places.iter().position(|k| *k == first) {
+                Origin::Partition(key, logical.clone())
+            } else if let Some(place) = in_file.iter().position(|c| *c == first) {
+                let mut inner = path.0.clone();
+                inner[0] = place;
+                decoded.push(FieldPath(inner));
+                Origin::Decoded(decoded.len() - 1)
+            } else {
+                metadata_origin(&source_schema.column(first).name, logical)?
+            };
+            origins.push(origin);
+            columns.push(Column::new(name, data_type));
+        }
+        let schema = Schema::new(columns);
+        let arrow_schema: SchemaRef = schema.to_arrow();
+        let decode = DecodeRequest {
+            schema: physical.project(&in_file),
+            fields: decoded,
+            options: options.format_options.clone(),
+            batch_size: 1,
+        };
+        // Wrong options of the format are refused before the job starts.
+        options.format.create_decoder(&decode)?;
+        let monitor = context.options.duration(&MONITOR_INTERVAL)?;
+        if monitor.is_some_and(|m| m.is_zero()) {
+            let message = "option 'source.monitor-interval' is 0; it takes a duration such as '1 s'";
+            return Err(Error::user("INVALID_OPTION", message));
+        }
+        let predicates = request.predicates.iter().enumerate();
+        let on_keys: Vec<_> = predicates
+            .filter_map(|(index, p)| match p.field.0.as_slice() {
+                [column] => {
+                    let key = key_places.iter().position(|k| k == column)?;
+                    Some((index, (key, p.values.clone())))
+                }
+                _ => None,
+            })
+            .collect();
+        let is_splittable = options.format.is_splittable_with(&options.format_options);
+        Ok(Self {
+            mode: options.format.decoded_mode(&options.format_options),
+            applied: on_keys.iter().map(|(index, _)| *index).collect(),
+            filter: FileFilter {
+                path: options.path.clone(),
+                pattern: path_pattern(context)?,
+                partition_keys: keys.clone(),
+                default_name: options.default_name.clone(),
+                partition_predicates: on_keys.into_iter().map(|(_, p)| p).collect(),
+            },
+            split_bytes: is_splittable.then_some(SPLIT_BYTES),
+            monitor_interval_ms: monitor.map(|m| m.as_millis() as i64),
+            plan: Arc::new(ScanPlan {
+                format: options.format,
+                decode,
+                origins,
+                schema: arrow_schema,
+                partition_keys: keys.clone(),
+                default_name: options.default_name,
+                limit: request.limit,
+            }),
+            schema,
+        })
+    }
+}
+
+fn path_pattern(context: &TableContext<'_>) -> Result<Option<Regex>> {
+    let Some(text) = context.options.get(PATH_PATTERN.key) else {
+        return Ok(None);
+    };
+    Regex::new(text).map(Some).map_err(|error| {
+        let message = format!("option '{}' is no regular expression: {error}", PATH_PATTERN.key);
+        Error::user("INVALID_OPTION", message)
+    })
+}
+
+impl TableSource for FilesystemSource {
+    fn schema(&self) -> Schema {
+        self.schema.clone()
+    }
+
+    fn changelog_mode(&self) -> ChangelogMode {
+        self.mode
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.monitor_interval_ms.is_none()
+    }
+
+    fn applied_predicates(&self) -> Vec<usize> {
+        self.applied.clone()
+    }
+
+    fn describe(&self) -> String {
+        let format = self.plan.format.identifier();
+        let pruned = match self.applied.len() {
+            0 => String::new(),
+            n => format!(", {n} predicates on partitions"),
+        };
+        format!("path={}, format={format}{pruned}", self.filter.path)
+    }
+
+    fn create_enumerator(
+        &self,
+        _parallelism: usize,
+        restored: Option<&[u8]>,
+    ) -> Result<Box<dyn SplitEnumerator>> {
+        let enumerator = FileEnumerator::new(
+            self.filter.clone(),
+            self.split_bytes,
+            self.monitor_interval_ms,
+            restored,
+        )?;
+        Ok(Box::new(enumerator))
+    }
+
+    fn create_reader(&self, context: ReaderContext) -> Result<Box<dyn SourceReader>> {
+        Ok(Box::new(FileReader::new(self.plan.clone(), context)?))
+    }
+}
