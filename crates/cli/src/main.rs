@@ -1,1 +1,66 @@
-fn main() {}
+//! `flott`: stream and batch processing with Flink SQL, in one binary.
+
+mod commands;
+mod diagnostics;
+mod environment;
+mod job;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(
+    name = "flott",
+    version,
+    about = "Stream and batch processing with Flink SQL, in one binary",
+    after_help = "Examples:\n  flott run job.sql                       run a script\n  \
+                  flott run job.sql -p 4 --format json    four subtasks, results as JSON lines\n  \
+                  flott sql                               an interactive session\n  \
+                  flott sql -e 'SELECT 1 + 1'             one statement"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a SQL script and wait until its jobs end.
+    Run(commands::run::RunArgs),
+    /// Type statements and see their results; or run some with -e and -f.
+    Sql(commands::sql::SqlArgs),
+    /// Measure this build on this machine.
+    Bench(commands::bench::BenchArgs),
+    /// What this binary is.
+    Version,
+    /// Print a script that completes this command's words in a shell.
+    Completions {
+        /// bash, zsh, fish, powershell or elvish.
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FLOTT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match Arguments::parse().command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Sql(args) => commands::sql::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
+        Command::Version => {
+            println!("flott {} (Flink SQL 2.3)", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "flott", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}

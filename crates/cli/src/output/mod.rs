@@ -43,6 +43,9 @@ pub trait ResultWriter {
         Ok(())
     }
 
+    /// Rows one column a line, where the format has such a form.
+    fn set_wide(&mut self, _is_wide: bool) {}
+
     /// A statement failed; `false` when people read it from standard error instead.
     fn error(&mut self, _statement: usize, _error: &Error) -> std::io::Result<bool> {
         Ok(false)

@@ -26,6 +26,8 @@ pub struct TableWriter {
     held: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
     num_rows: usize,
+    /// One column a line, for rows wider than the screen.
+    is_wide: bool,
 }
 
 impl TableWriter {
@@ -37,7 +39,20 @@ impl TableWriter {
             held: Vec::new(),
             widths: None,
             num_rows: 0,
+            is_wide: false,
         }
+    }
+
+    /// `name: value` lines under a head with the row's number.
+    fn wide_row(&mut self, cells: &[String]) -> std::io::Result<()> {
+        let headers = self.headers();
+        let width = headers.iter().map(|h| h.width()).max().unwrap_or(0);
+        writeln!(self.out, "*** row {} ***", self.num_rows)?;
+        for (header, value) in headers.iter().zip(cells) {
+            let fill = " ".repeat(width - header.width());
+            writeln!(self.out, "{fill}{header}: {value}")?;
+        }
+        Ok(())
     }
 
     fn headers(&self) -> Vec<String> {
@@ -109,6 +124,7 @@ impl ResultWriter for TableWriter {
             }
             self.num_rows += 1;
             match self.widths {
+                _ if self.is_wide => self.wide_row(&cells)?,
                 None => self.held.push(cells),
                 Some(_) => self.line(&cells)?,
             }
@@ -120,11 +136,17 @@ impl ResultWriter for TableWriter {
     }
 
     fn end(&mut self) -> std::io::Result<()> {
-        self.settle()?;
-        self.rule()?;
+        if !self.is_wide {
+            self.settle()?;
+            self.rule()?;
+        }
         let rows = if self.num_rows == 1 { "row" } else { "rows" };
         writeln!(self.out, "{} {rows}", self.num_rows)?;
         self.out.flush()
+    }
+
+    fn set_wide(&mut self, is_wide: bool) {
+        self.is_wide = is_wide;
     }
 
     fn done(&mut self, _: usize, message: &str) -> std::io::Result<()> {

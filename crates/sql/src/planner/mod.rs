@@ -23,9 +23,10 @@ use flott_core::Result;
 use flott_core::catalog::{CatalogTable, ObjectPath};
 use flott_core::changelog::ChangelogMode;
 use flott_core::connector::{Registry, SinkRequest};
-use flott_core::graph::{JobGraph, NodeId};
+use flott_core::graph::{Edge, Exchange, JobGraph, Node, NodeId, NodeKind};
 use flott_core::options::Options;
 use flott_core::schema::Schema;
+use flott_core::sink::TableSink;
 
 use crate::functions::ExprContext;
 use crate::plan::Plan;
@@ -56,6 +57,26 @@ pub struct PlannedQuery {
     pub parallelism: Option<usize>,
     /// Whether the rows are ordered: the sink must then run in one subtask.
     pub is_ordered: bool,
+}
+
+impl PlannedQuery {
+    /// The job that gives the query's rows to a sink.
+    pub fn with_sink(self, sink: Arc<dyn TableSink>) -> JobGraph {
+        let mut graph = self.graph;
+        let (exchange, parallelism) = match (self.is_ordered, self.parallelism) {
+            (true, None) => (Exchange::Single, Some(1)),
+            (_, parallelism) => (Exchange::Forward, parallelism),
+        };
+        graph.add(Node {
+            uid: "collect".into(),
+            name: "Sink: collect".into(),
+            kind: NodeKind::Sink(sink),
+            inputs: vec![Edge { from: self.output, exchange }],
+            schema: self.schema,
+            parallelism,
+        });
+        graph
+    }
 }
 
 /// A table that a statement writes.

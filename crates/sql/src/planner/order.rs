@@ -332,7 +332,7 @@ fn single(node: usize, schema: flott_core::schema::Schema, mode: ChangelogMode) 
     keyed(node, schema, mode, &[], Some(1))
 }
 
-fn tvf_shape(kind: &WindowKind) -> WindowTvfShape {
+pub(super) fn tvf_shape(kind: &WindowKind) -> WindowTvfShape {
     match *kind {
         WindowKind::Tumble { size_ms, offset_ms } => WindowTvfShape::Tumble { size_ms, offset_ms },
         WindowKind::Hop { size_ms, slide_ms, offset_ms } => {

@@ -1,0 +1,102 @@
+//! `flott bench`: whole jobs, measured from outside the engine.
+
+mod cases;
+mod measure;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use crate::diagnostics;
+use cases::{CASES, Case};
+use measure::Measurement;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Cases:\n  window   tumbling COUNT and SUM over 100,000 keys, from a generator\n  \
+                        json     a JSON file through a filter to a JSON file\n\n\
+                        Each run is a process of its own: its processor time and peak memory are the kernel's.")]
+pub struct BenchArgs {
+    /// The cases to run; all without a name.
+    cases: Vec<String>,
+    /// Subtasks of each operator.
+    #[arg(short, long, default_value_t = 1)]
+    parallelism: usize,
+    /// Rows of each run; the default is the case's own.
+    #[arg(long)]
+    rows: Option<u64>,
+    /// Runs of each case, of which the median is shown.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Results as JSON lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &BenchArgs) -> ExitCode {
+    match measure_all(args) {
+        Ok(results) if args.json => {
+            results.iter().for_each(|(case, m)| println!("{}", m.to_json(case.name)));
+            ExitCode::SUCCESS
+        }
+        Ok(results) => {
+            println!("{}", table(&results));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(diagnostics::EXIT_FAILED)
+        }
+    }
+}
+
+fn measure_all(args: &BenchArgs) -> anyhow::Result<Vec<(&'static Case, Measurement)>> {
+    let mut results = Vec::new();
+    for name in &args.cases {
+        if !CASES.iter().any(|c| c.name == name) {
+            let known: Vec<&str> = CASES.iter().map(|c| c.name).collect();
+            anyhow::bail!("no case '{name}'; there are: {}", known.join(", "));
+        }
+    }
+    for case in CASES {
+        if !args.cases.is_empty() && !args.cases.iter().any(|n| n == case.name) {
+            continue;
+        }
+        let rows = args.rows.unwrap_or(case.rows);
+        let folder = measure::ScratchFolder::new()?;
+        let script = (case.script)(rows, folder.path())?;
+        let mut runs = (0..args.runs.max(1))
+            .map(|_| measure::run(&script, args.parallelism, folder.path()))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        runs.sort_by(|a, b| a.wall_s.total_cmp(&b.wall_s));
+        let mut median = runs.swap_remove(runs.len() / 2);
+        median.rows = rows;
+        median.bytes = (case.input_bytes)(folder.path());
+        results.push((case, median));
+    }
+    Ok(results)
+}
+
+fn table(results: &[(&Case, Measurement)]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.set_header([
+        "case", "rows", "wall s", "cpu s", "rows/s", "rows per cpu second", "MB per cpu second",
+        "peak MB",
+    ]);
+    for (case, m) in results {
+        let numbers = [
+            format!("{}", m.rows),
+            format!("{:.2}", m.wall_s),
+            format!("{:.2}", m.cpu_s),
+            format!("{:.0}", m.rows as f64 / m.wall_s),
+            format!("{:.0}", m.rows as f64 / m.cpu_s),
+            m.bytes.map_or("-".into(), |b| format!("{:.0}", b as f64 / 1e6 / m.cpu_s)),
+            format!("{:.0}", m.peak_bytes as f64 / 1e6),
+        ];
+        let cells = numbers.map(|n| Cell::new(n).set_alignment(CellAlignment::Right));
+        table.add_row(std::iter::once(Cell::new(case.name)).chain(cells));
+    }
+    table
+}

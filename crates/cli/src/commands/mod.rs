@@ -1,0 +1,5 @@
+//! The commands, one file each.
+
+pub mod bench;
+pub mod run;
+pub mod sql;

@@ -1,0 +1,166 @@
+//! `flott sql`: an interactive session, or statements from the command line.
+
+use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use flott_sql::parser::{is_complete, parse_script_tolerant};
+use reedline::{
+    DefaultHinter, DefaultPrompt, DefaultPromptSegment, FileBackedHistory, Reedline, Signal,
+    ValidationResult, Validator,
+};
+
+use crate::diagnostics;
+use crate::environment::JobArgs;
+use crate::job::Executor;
+use crate::output::{OutputFormat, writer};
+
+#[derive(Debug, Args)]
+pub struct SqlArgs {
+    #[command(flatten)]
+    job: JobArgs,
+    /// Run these statements and end.
+    #[arg(short, long, value_name = "SQL")]
+    execute: Vec<String>,
+    /// Run this script first; with -e or without a terminal, end after it.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// How results are printed.
+    #[arg(long, value_enum, default_value = "table")]
+    format: OutputFormat,
+}
+
+const HELP: &str = "\
+Statements end with ';'. With '\\G' instead, each row is printed with one column a line.
+  SHOW TABLES; DESCRIBE t; EXPLAIN SELECT …;   look around
+  SET 'execution.runtime-mode' = 'batch';       final results only
+  HELP; CLEAR; QUIT;                            this text; an empty screen; the end
+Ctrl-C stops a running job, Ctrl-D ends the session.";
+
+/// Runs the command.
+pub fn run(args: &SqlArgs) -> ExitCode {
+    let session = match args.job.session() {
+        Ok(session) => session,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(diagnostics::EXIT_WRONG_STATEMENT);
+        }
+    };
+    let mut executor = Executor::new(session, writer(args.format, Box::new(stdout())));
+    if let Some(file) = &args.file {
+        let name = file.display().to_string();
+        let exit = match std::fs::read_to_string(file) {
+            Ok(source) => run_text(&mut executor, &name, &source),
+            Err(error) => {
+                eprintln!("error: {name}: {error}");
+                ExitCode::from(diagnostics::EXIT_FAILED)
+            }
+        };
+        if exit != ExitCode::SUCCESS {
+            return exit;
+        }
+    }
+    for text in &args.execute {
+        let exit = run_text(&mut executor, "-e", text);
+        if exit != ExitCode::SUCCESS {
+            return exit;
+        }
+    }
+    if !args.execute.is_empty() || (args.file.is_some() && !std::io::stdin().is_terminal()) {
+        return ExitCode::SUCCESS;
+    }
+    if !std::io::stdin().is_terminal() {
+        return match std::io::read_to_string(std::io::stdin()) {
+            Ok(source) => run_text(&mut executor, "stdin", &source),
+            Err(_) => ExitCode::from(diagnostics::EXIT_FAILED),
+        };
+    }
+    interact(&mut executor)
+}
+
+/// Runs a script up to its first failure.
+fn run_text(executor: &mut Executor, name: &str, source: &str) -> ExitCode {
+    for statement in parse_script_tolerant(source) {
+        let (index, result) = executor.execute_parsed(statement);
+        if let Err(failure) = result {
+            if !executor.report(index, &failure.error).unwrap_or(false) {
+                eprintln!("{}", diagnostics::render(&failure.error, name, source));
+            }
+            return diagnostics::exit_code(&failure.error, failure.while_running);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// A line is complete when its statement is.
+struct StatementValidator;
+
+impl Validator for StatementValidator {
+    fn validate(&self, line: &str) -> ValidationResult {
+        let text = line.trim();
+        let is_word = matches!(text.to_ascii_uppercase().as_str(), "HELP" | "QUIT" | "EXIT" | "CLEAR");
+        if text.is_empty() || is_word || is_complete(text) || text.ends_with("\\G") {
+            ValidationResult::Complete
+        } else {
+            ValidationResult::Incomplete
+        }
+    }
+}
+
+fn interact(executor: &mut Executor) -> ExitCode {
+    println!("flott {}: type HELP; for help", env!("CARGO_PKG_VERSION"));
+    let mut editor = Reedline::create()
+        .with_validator(Box::new(StatementValidator))
+        .with_hinter(Box::new(DefaultHinter::default()));
+    if let Some(history) = history() {
+        editor = editor.with_history(history);
+    }
+    let prompt = DefaultPrompt::new(
+        DefaultPromptSegment::Basic("flott".into()),
+        DefaultPromptSegment::Empty,
+    );
+    loop {
+        match editor.read_line(&prompt) {
+            Ok(Signal::Success(text)) => {
+                if is_end(executor, &mut editor, &text) {
+                    return ExitCode::SUCCESS;
+                }
+            }
+            Ok(Signal::CtrlC) => {}
+            Ok(_) => return ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(diagnostics::EXIT_FAILED);
+            }
+        }
+    }
+}
+
+/// Runs what was typed; `true` when it ends the session.
+fn is_end(executor: &mut Executor, editor: &mut Reedline, text: &str) -> bool {
+    let word = text.trim().trim_end_matches(';').trim().to_ascii_uppercase();
+    match word.as_str() {
+        "" => {}
+        "QUIT" | "EXIT" => return true,
+        "HELP" => println!("{HELP}"),
+        "CLEAR" => {
+            let _ = editor.clear_screen();
+        }
+        _ => {
+            let is_wide = text.trim_end().ends_with("\\G");
+            executor.show_wide(is_wide);
+            let statement = text.trim_end().trim_end_matches("\\G");
+            run_text(executor, "input", statement);
+            executor.reset_interrupt();
+        }
+    }
+    false
+}
+
+/// The history in the user's state folder; none where there is no home.
+fn history() -> Option<Box<FileBackedHistory>> {
+    let home = std::env::var_os("HOME")?;
+    let path = PathBuf::from(home).join(".flott_history");
+    FileBackedHistory::with_file(1000, path).ok().map(Box::new)
+}

@@ -1,0 +1,214 @@
+//! Runs statements one after the other: jobs on the embedded engine, their rows to a writer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+use flott_core::Error;
+use flott_core::graph::JobGraph;
+use flott_core::text::TextOptions;
+use flott_engine::{CollectSink, JobHandle, JobOptions, JobOutcome};
+
+use flott_sql::parser::{FailedStatement, ParsedStatement};
+use flott_sql::planner::PlannedQuery;
+use flott_sql::session::{Session, StatementResult};
+
+use crate::environment::available_parallelism;
+use crate::output::ResultWriter;
+use crate::progress::Progress;
+
+/// A statement that failed.
+pub struct Failure {
+    pub error: Error,
+    /// Whether its job was running already.
+    pub while_running: bool,
+}
+
+impl Failure {
+    fn statement(error: Error) -> Self {
+        Self { error, while_running: false }
+    }
+
+    fn running(error: Error) -> Self {
+        Self { error, while_running: true }
+    }
+
+    fn output(error: &std::io::Error) -> Self {
+        Self::running(Error::io("standard output", error))
+    }
+}
+
+/// Batches that wait between the job and the terminal.
+const RESULT_QUEUE: usize = 64;
+/// How often progress is shown and cancellation looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A session, the place where results go, and the running job.
+pub struct Executor {
+    pub session: Session,
+    writer: Box<dyn ResultWriter>,
+    interrupt: Interrupt,
+    is_cancelled: bool,
+}
+
+impl Executor {
+    pub fn new(session: Session, writer: Box<dyn ResultWriter>) -> Self {
+        Self { session, writer, interrupt: Interrupt::install(), is_cancelled: false }
+    }
+
+    /// Whether the last job was stopped by Ctrl-C.
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled
+    }
+
+    /// Rows one column a line, for the next results.
+    pub fn show_wide(&mut self, is_wide: bool) {
+        self.writer.set_wide(is_wide);
+    }
+
+    /// The session goes on after Ctrl-C.
+    pub fn reset_interrupt(&mut self) {
+        self.interrupt.flag.store(false, Ordering::SeqCst);
+        self.is_cancelled = false;
+    }
+
+    /// Tells the writer of a failed statement; `false` when it left that to standard error.
+    pub fn report(&mut self, statement: usize, error: &Error) -> std::io::Result<bool> {
+        self.writer.error(statement, error)
+    }
+
+    /// Runs a statement of a script to its end; gives its number too.
+    pub fn execute_parsed(
+        &mut self,
+        statement: Result<ParsedStatement, FailedStatement>,
+    ) -> (usize, Result<(), Failure>) {
+        match statement {
+            Ok(statement) => (statement.index, self.execute(&statement)),
+            Err(failed) => (failed.index, Err(Failure::statement(failed.error))),
+        }
+    }
+
+    fn execute(&mut self, statement: &ParsedStatement) -> Result<(), Failure> {
+        let number = statement.index;
+        let parallelism = available_parallelism();
+        match self.session.execute(statement, parallelism).map_err(Failure::statement)? {
+            StatementResult::Ok { message } => {
+                self.writer.done(number, &message).map_err(|e| Failure::output(&e))
+            }
+            StatementResult::Table { schema, rows } => {
+                let batch = flott_core::changelog::ChangelogBatch::insert_only(rows);
+                let text = self.text_options();
+                let writer = &mut self.writer;
+                writer
+                    .begin(number, &schema, false)
+                    .and_then(|()| writer.rows(&batch, &text))
+                    .and_then(|()| writer.end())
+                    .map_err(|e| Failure::output(&e))
+            }
+            StatementResult::Query(query) => self.run_query(number, query),
+            StatementResult::Insert(graph) => self.run_insert(number, graph),
+        }
+    }
+
+    fn text_options(&self) -> TextOptions {
+        TextOptions { time_zone: self.session.time_zone(), ..TextOptions::default() }
+    }
+
+    fn job_options(&self) -> Result<JobOptions, Failure> {
+        let parallelism =
+            self.session.parallelism().map_err(Failure::statement)?.unwrap_or_else(available_parallelism);
+        Ok(JobOptions { parallelism, ..JobOptions::default() })
+    }
+
+    fn run_query(&mut self, number: usize, query: PlannedQuery) -> Result<(), Failure> {
+        let text = self.text_options();
+        let options = self.job_options()?;
+        let is_changelog = !query.mode.is_append_only();
+        let schema = query.schema.clone();
+        let (sink, rows) = CollectSink::new(schema.clone(), RESULT_QUEUE);
+        let handle = start(query.with_sink(sink), options)?;
+        self.writer.begin(number, &schema, is_changelog).map_err(|e| Failure::output(&e))?;
+        let progress = Progress::start();
+        loop {
+            match rows.recv_timeout(TICK) {
+                Ok(batch) => {
+                    let written = progress.suspend(|| self.writer.rows(&batch, &text));
+                    if let Err(error) = written {
+                        handle.cancel();
+                        return Err(Failure::output(&error));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    if handle.is_finished() && rows.is_empty() {
+                        break;
+                    }
+                }
+            }
+            progress.show(&handle);
+            self.check_interrupt(&handle);
+        }
+        progress.clear();
+        self.finish(&handle)?;
+        self.writer.end().map_err(|e| Failure::output(&e))
+    }
+
+    fn run_insert(&mut self, number: usize, graph: JobGraph) -> Result<(), Failure> {
+        let options = self.job_options()?;
+        let name = graph.name.clone();
+        let handle = start(graph, options)?;
+        let progress = Progress::start();
+        while !handle.wait_timeout(TICK) {
+            progress.show(&handle);
+            self.check_interrupt(&handle);
+        }
+        progress.clear();
+        let report = self.finish(&handle)?;
+        let message = format!("{name}: {} rows in, {} rows out", report.0, report.1);
+        self.writer.done(number, &message).map_err(|e| Failure::output(&e))
+    }
+
+    /// The first Ctrl-C stops the job; the second one ends the process (see [`Interrupt`]).
+    fn check_interrupt(&mut self, handle: &JobHandle) {
+        if self.interrupt.is_set() {
+            self.is_cancelled = true;
+            handle.cancel();
+        }
+    }
+
+    /// Rows in and out of a job that has ended.
+    fn finish(&mut self, handle: &JobHandle) -> Result<(u64, u64), Failure> {
+        let report = handle.wait().map_err(Failure::running)?;
+        if report.outcome == JobOutcome::Cancelled {
+            return Err(Failure::running(Error::user("CANCELLED", "the job was cancelled")));
+        }
+        Ok((report.num_records_in, report.num_records_out))
+    }
+}
+
+fn start(graph: JobGraph, options: JobOptions) -> Result<JobHandle, Failure> {
+    flott_engine::execute(graph, options).map_err(Failure::statement)
+}
+
+/// Ctrl-C: once sets a flag, twice ends the process.
+struct Interrupt {
+    flag: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    fn install() -> Self {
+        let flag = Arc::new(AtomicBool::new(false));
+        // Registered in this order: the second signal finds the flag set and ends the process.
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
+            let _ = signal_hook::flag::register(signal, flag.clone());
+        }
+        Self { flag }
+    }
+
+    /// Whether the signal has come; it stays, so that the next one ends the process.
+    fn is_set(&self) -> bool {
+        self.flag.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,451 @@
+//! GROUP BY, with and without windows.
+
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use datafusion_common::ScalarValue;
+use flott_core::Result;
+use flott_core::changelog::ChangelogMode;
+use flott_core::graph::Exchange;
+use flott_core::options::{OptionDef, OptionType};
+use flott_core::schema::{Column, Schema};
+use flott_core::types::{DataType, LogicalType};
+use flott_table::aggregates::{AggregateCallConfig, Phase};
+use flott_table::operators::calc::CalcConfig;
+use flott_table::operators::expand::ExpandConfig;
+use flott_table::operators::group_aggregate::GroupAggregateConfig;
+use flott_table::operators::session_window_aggregate::SessionWindowAggregateConfig;
+use flott_table::operators::window_aggregate::{
+    WindowAggregateConfig, WindowProperty as WindowPropertyConfig, WindowShape,
+    WindowTime as WindowTimeConfig,
+};
+use flott_table::operators::window_tvf::WindowTime as SessionTime;
+
+use super::lower::Lowering;
+use super::order::{keyed, updating};
+use super::stream::Stream;
+use crate::expr::Expr;
+use crate::plan::{
+    Aggregate, AggregateCall, GroupWindow, Plan, WindowKind, WindowProperty, WindowTime,
+};
+
+const PHASE_STRATEGY: OptionDef = OptionDef::new(
+    "table.optimizer.agg-phase-strategy",
+    OptionType::Enum(&["AUTO", "ONE_PHASE", "TWO_PHASE"]),
+    "whether rows are aggregated before they are exchanged",
+)
+.default("AUTO");
+
+/// An aggregation over a plain list of keys.
+struct Grouping {
+    input: Stream,
+    keys: Vec<usize>,
+    calls: Vec<AggregateCallConfig>,
+    /// Keys, calls' results, window properties.
+    schema: Schema,
+}
+
+impl Lowering<'_> {
+    pub(super) fn lower_aggregate(&mut self, node: &Aggregate, needs: bool) -> Result<Stream> {
+        let input = self.lower(&node.input, true)?;
+        match &node.grouping_sets {
+            Some(sets) => self.lower_grouping_sets(node, sets, input, needs),
+            None => {
+                let grouping = Grouping {
+                    input,
+                    keys: node.keys.clone(),
+                    calls: node.calls.iter().map(call_config).collect(),
+                    schema: node.schema.clone(),
+                };
+                self.lower_grouping(node, grouping, needs)
+            }
+        }
+    }
+
+    fn lower_grouping(
+        &mut self,
+        node: &Aggregate,
+        grouping: Grouping,
+        needs: bool,
+    ) -> Result<Stream> {
+        match &node.window {
+            None => self.lower_group_aggregate(grouping, needs),
+            Some(window) => match (&window.kind, &window.time) {
+                (WindowKind::Session { gap_ms, .. }, WindowTime::Rowtime(_) | WindowTime::Proctime) => {
+                    self.lower_session_aggregate(node, window, *gap_ms, grouping)
+                }
+                _ => self.lower_window_aggregate(node, window, grouping),
+            },
+        }
+    }
+
+    /// Each row once for every set, with the keys that the set lacks as NULL; then one aggregation
+    /// by the keys and the set's number.
+    fn lower_grouping_sets(
+        &mut self,
+        node: &Aggregate,
+        sets: &[Vec<usize>],
+        input: Stream,
+        needs: bool,
+    ) -> Result<Stream> {
+        let width = input.schema.len();
+        let num_keys = node.keys.len();
+        let mut columns = input.schema.columns().to_vec();
+        for key in &node.keys {
+            let column = input.schema.column(*key);
+            let data_type = column.data_type.with_nullable(true);
+            columns.push(Column::new(column.name.clone(), data_type));
+        }
+        let markers = 1 + node.grouping_calls.len();
+        for marker in 0..markers {
+            columns.push(Column::new(format!("$set{marker}"), LogicalType::BigInt.not_null()));
+        }
+        let expanded = Schema::new(columns);
+        let compiler = self.compiler(&input.schema);
+        let projections = sets
+            .iter()
+            .enumerate()
+            .map(|(number, set)| compiler.compile_all(&set_exprs(node, &input, number, set)?))
+            .collect::<Result<Vec<_>>>()?;
+        let config = ExpandConfig { projections, schema: expanded.to_arrow() };
+        let name = format!("Expand({} sets)", sets.len());
+        let edge = vec![input.forward()];
+        let id = self.add_operator(name, config, edge, &expanded, input.parallelism);
+        let stream = keyed(id, expanded.clone(), input.mode, &[0], input.parallelism);
+        let stream = Stream { distribution: super::stream::Distribution::Any, ..stream };
+        let keys: Vec<usize> = (width..width + num_keys + markers).collect();
+        let results = &node.schema.columns()[num_keys..];
+        let calls_and_groupings = node.calls.len() + node.grouping_calls.len();
+        let schema = keys
+            .iter()
+            .map(|k| expanded.column(*k).clone())
+            .chain(results[..node.calls.len()].iter().cloned())
+            .chain(results[calls_and_groupings..].iter().cloned())
+            .collect();
+        let calls = node.calls.iter().map(call_config).collect();
+        let grouping = Grouping { input: stream, keys, calls, schema };
+        let stream = self.lower_grouping(node, grouping, needs)?;
+        self.order_grouping_columns(node, stream, markers)
+    }
+
+    /// Keys, calls, GROUPING results, properties; without the set's number.
+    fn order_grouping_columns(
+        &mut self,
+        node: &Aggregate,
+        stream: Stream,
+        markers: usize,
+    ) -> Result<Stream> {
+        let num_keys = node.keys.len();
+        let first_call = num_keys + markers;
+        let first_property = first_call + node.calls.len();
+        let positions = (0..num_keys)
+            .chain(first_call..first_property)
+            .chain(num_keys + 1..first_call)
+            .chain(first_property..stream.schema.len());
+        let exprs: Vec<Expr> = positions
+            .map(|c| Expr::column(c, stream.schema.column(c).data_type.clone()))
+            .collect();
+        let config = CalcConfig {
+            predicate: None,
+            shared: Vec::new(),
+            projection: Some(self.compiler(&stream.schema).compile_all(&exprs)?),
+            schema: node.schema.to_arrow(),
+        };
+        let edge = vec![stream.forward()];
+        let name = "Calc(grouping sets)".to_string();
+        let id = self.add_operator(name, config, edge, &node.schema, stream.parallelism);
+        Ok(Stream {
+            node: id,
+            schema: node.schema.clone(),
+            upsert_key: None,
+            distribution: super::stream::Distribution::Any,
+            ..stream
+        })
+    }
+
+    fn lower_group_aggregate(&mut self, grouping: Grouping, needs: bool) -> Result<Stream> {
+        let Grouping { input, keys, calls, schema } = grouping;
+        let is_retracting = !input.mode.is_append_only();
+        let is_batch = self.context.is_batch;
+        let config = GroupAggregateConfig {
+            key_columns: keys.clone(),
+            calls,
+            phase: Phase::Complete,
+            input_is_retracting: is_retracting,
+            emits_update_before: needs,
+            emits_at_end: is_batch,
+            state_ttl_ms: self.state_ttl_ms()?,
+            input_schema: input.schema.to_arrow(),
+            schema: schema.to_arrow(),
+        };
+        let name = format!("GroupAggregate(groupBy={keys:?}, calls={:?})", config.calls);
+        let (id, parallelism) = if self.is_two_phase(&input, &keys, &config.calls)? {
+            let local_schema = GroupAggregateConfig::local_schema(
+                &input.schema,
+                &keys,
+                &config.calls,
+                is_retracting,
+            )?;
+            let local = GroupAggregateConfig {
+                phase: Phase::Local,
+                schema: local_schema.to_arrow(),
+                ..config.clone()
+            };
+            let global = GroupAggregateConfig {
+                phase: Phase::Global,
+                key_columns: (0..keys.len()).collect(),
+                input_schema: local_schema.to_arrow(),
+                ..config
+            };
+            let local = self.add_local(&name, local, &input, &local_schema);
+            let (edge, parallelism) = exchanged(&local, keys.len());
+            let name = format!("Global{name}");
+            (self.add_operator(name, global, vec![edge], &schema, parallelism), parallelism)
+        } else {
+            let (edge, parallelism) = input.by_key(&keys);
+            (self.add_operator(name, config, vec![edge], &schema, parallelism), parallelism)
+        };
+        let result_keys: Vec<usize> = (0..keys.len()).collect();
+        let has_calls = schema.len() > keys.len();
+        let mode = match (is_batch, has_calls || is_retracting) {
+            (true, _) | (_, false) => ChangelogMode::APPEND,
+            _ => ChangelogMode { delete: is_retracting, ..updating(needs) },
+        };
+        let mut stream = keyed(id, schema, mode, &result_keys, parallelism);
+        stream.upsert_key = Some(result_keys);
+        Ok(stream)
+    }
+
+    fn lower_window_aggregate(
+        &mut self,
+        node: &Aggregate,
+        window: &GroupWindow,
+        grouping: Grouping,
+    ) -> Result<Stream> {
+        let Grouping { input, keys, calls, schema } = grouping;
+        let (time, time_zone) = self.window_time(node, window);
+        let is_retracting = !input.mode.is_append_only();
+        let config = WindowAggregateConfig {
+            window: window_shape(&window.kind),
+            time,
+            time_zone,
+            key_columns: keys.clone(),
+            calls,
+            phase: Phase::Complete,
+            input_is_retracting: is_retracting,
+            properties: window.properties.iter().map(property_config).collect(),
+            input_schema: input.schema.to_arrow(),
+            schema: schema.to_arrow(),
+        };
+        let name = format!(
+            "WindowAggregate(groupBy={keys:?}, window={:?}, calls={:?})",
+            window.kind, config.calls
+        );
+        let is_two_phase =
+            !time.is_proctime() && self.is_two_phase(&input, &keys, &config.calls)?;
+        let (id, parallelism) = if is_two_phase {
+            let local_schema = WindowAggregateConfig::local_schema(
+                &input.schema,
+                &keys,
+                &config.calls,
+                is_retracting,
+            )?;
+            let local = WindowAggregateConfig {
+                phase: Phase::Local,
+                schema: local_schema.to_arrow(),
+                ..config.clone()
+            };
+            let global = WindowAggregateConfig {
+                phase: Phase::Global,
+                key_columns: (0..keys.len()).collect(),
+                input_schema: local_schema.to_arrow(),
+                ..config
+            };
+            let local = self.add_local(&name, local, &input, &local_schema);
+            let (edge, parallelism) = exchanged(&local, keys.len());
+            let name = format!("Global{name}");
+            (self.add_operator(name, global, vec![edge], &schema, parallelism), parallelism)
+        } else {
+            let (edge, parallelism) = input.by_key(&keys);
+            (self.add_operator(name, config, vec![edge], &schema, parallelism), parallelism)
+        };
+        let result_keys: Vec<usize> = (0..keys.len()).collect();
+        Ok(keyed(id, schema, ChangelogMode::APPEND, &result_keys, parallelism))
+    }
+
+    fn lower_session_aggregate(
+        &mut self,
+        node: &Aggregate,
+        window: &GroupWindow,
+        gap_ms: i64,
+        grouping: Grouping,
+    ) -> Result<Stream> {
+        let Grouping { input, keys, calls, schema } = grouping;
+        let (time, time_zone) = self.window_time(node, window);
+        let config = SessionWindowAggregateConfig {
+            gap_ms,
+            time: match time {
+                WindowTimeConfig::Rowtime(column) => SessionTime::Rowtime(column),
+                _ => SessionTime::Proctime,
+            },
+            time_zone,
+            key_columns: keys.clone(),
+            calls,
+            input_is_retracting: !input.mode.is_append_only(),
+            properties: window.properties.iter().map(property_config).collect(),
+            input_schema: input.schema.to_arrow(),
+            schema: schema.to_arrow(),
+        };
+        let name = format!("SessionWindowAggregate(groupBy={keys:?}, gap={gap_ms} ms)");
+        let (edge, parallelism) = input.by_key(&keys);
+        let id = self.add_operator(name, config, vec![edge], &schema, parallelism);
+        let result_keys: Vec<usize> = (0..keys.len()).collect();
+        Ok(keyed(id, schema, ChangelogMode::APPEND, &result_keys, parallelism))
+    }
+
+    fn add_local(
+        &mut self,
+        name: &str,
+        factory: impl flott_core::operator::OperatorFactory + 'static,
+        input: &Stream,
+        schema: &Schema,
+    ) -> Stream {
+        let edge = vec![input.forward()];
+        let name = format!("Local{name}");
+        let id = self.add_operator(name, factory, edge, schema, input.parallelism);
+        let schema = schema.clone();
+        Stream { node: id, schema, mode: ChangelogMode::APPEND, upsert_key: None, ..input.clone() }
+    }
+
+    /// Whether to aggregate before the exchange too: never where there is none.
+    fn is_two_phase(
+        &self,
+        input: &Stream,
+        keys: &[usize],
+        calls: &[AggregateCallConfig],
+    ) -> Result<bool> {
+        let strategy = self.context.config.text(&PHASE_STRATEGY).unwrap_or("AUTO");
+        let (edge, _) = input.by_key(keys);
+        let is_exchanged = edge.exchange != Exchange::Forward;
+        let can_merge = |c: &AggregateCallConfig| {
+            c.function.is_mergeable
+                && !c.function.is_order_sensitive
+                && (!c.distinct || c.function.ignores_distinct)
+        };
+        let is_possible = is_exchanged && calls.iter().all(can_merge);
+        Ok(match strategy.to_ascii_uppercase().as_str() {
+            "ONE_PHASE" => false,
+            "TWO_PHASE" => is_possible,
+            _ => is_possible && self.context.parallelism > 1,
+        })
+    }
+
+    /// Where the rows' windows come from, and the time zone in which they are aligned.
+    fn window_time(&self, node: &Aggregate, window: &GroupWindow) -> (WindowTimeConfig, Option<Tz>) {
+        match window.time {
+            WindowTime::Rowtime(column) => {
+                let data_type = &node.input.schema().column(column).data_type;
+                (WindowTimeConfig::Rowtime(column), self.window_zone(&data_type.logical))
+            }
+            WindowTime::Proctime => {
+                (WindowTimeConfig::Proctime, Some(self.context.expr.time_zone))
+            }
+            WindowTime::Attached { start, end } => {
+                let origin = window_origin(&node.input);
+                let is_proctime = origin.as_ref().is_some_and(|(_, is_proctime)| *is_proctime);
+                let time = WindowTimeConfig::Attached { start, end, is_proctime };
+                (time, self.attached_zone(&node.input))
+            }
+        }
+    }
+
+    /// The time zone of the windows that a plan's rows carry.
+    pub(super) fn attached_zone(&self, plan: &Arc<Plan>) -> Option<Tz> {
+        let (time_type, is_proctime) = window_origin(plan)?;
+        if is_proctime {
+            return Some(self.context.expr.time_zone);
+        }
+        self.window_zone(&time_type.logical)
+    }
+}
+
+/// The type of the time attribute by which a plan's rows got their windows, and whether it is
+/// processing time.
+fn window_origin(plan: &Plan) -> Option<(DataType, bool)> {
+    match plan {
+        Plan::WindowTvf(node) => {
+            let column = node.input.schema().column(node.time_column);
+            Some((column.data_type.clone(), node.is_proctime))
+        }
+        Plan::Aggregate(Aggregate { window: Some(window), input, .. }) => match window.time {
+            WindowTime::Rowtime(column) => {
+                Some((input.schema().column(column).data_type.clone(), false))
+            }
+            WindowTime::Proctime => Some((LogicalType::TimestampLtz(3).not_null(), true)),
+            WindowTime::Attached { .. } => window_origin(input),
+        },
+        _ => plan.inputs().into_iter().find_map(|input| window_origin(input)),
+    }
+}
+
+/// The edge from a local to a global phase: the keys are the first columns.
+fn exchanged(
+    local: &Stream,
+    num_keys: usize,
+) -> (flott_core::graph::Edge, Option<usize>) {
+    let keys: Vec<usize> = (0..num_keys).collect();
+    let moved = Stream { distribution: super::stream::Distribution::Any, ..local.clone() };
+    moved.by_key(&keys)
+}
+
+fn call_config(call: &AggregateCall) -> AggregateCallConfig {
+    AggregateCallConfig {
+        function: call.function,
+        types: call.types.clone(),
+        args: call.args.clone(),
+        distinct: call.distinct && !call.function.ignores_distinct,
+        filter: call.filter,
+    }
+}
+
+/// The columns of one grouping set: the input's, the keys with NULL for what the set lacks, the
+/// set's number, and the bits of each GROUPING call.
+fn set_exprs(
+    node: &Aggregate,
+    input: &Stream,
+    number: usize,
+    set: &[usize],
+) -> Result<Vec<Expr>> {
+    let column = |c: usize| Expr::column(c, input.schema.column(c).data_type.clone());
+    let big = |value: i64| {
+        Expr::literal(ScalarValue::Int64(Some(value)), LogicalType::BigInt.not_null())
+    };
+    let mut exprs: Vec<Expr> = (0..input.schema.len()).map(column).collect();
+    for (position, key) in node.keys.iter().enumerate() {
+        exprs.push(match set.contains(&position) {
+            true => column(*key),
+            false => Expr::null(&input.schema.column(*key).data_type.with_nullable(true))?,
+        });
+    }
+    exprs.push(big(number as i64));
+    for call in &node.grouping_calls {
+        let bits = call.iter().fold(0, |bits, position| {
+            bits << 1 | i64::from(!set.contains(position))
+        });
+        exprs.push(big(bits));
+    }
+    Ok(exprs)
+}
+
+fn window_shape(kind: &WindowKind) -> WindowShape {
+    super::order::tvf_shape(kind)
+}
+
+fn property_config(property: &WindowProperty) -> WindowPropertyConfig {
+    match property {
+        WindowProperty::Start => WindowPropertyConfig::Start,
+        WindowProperty::End => WindowPropertyConfig::End,
+        WindowProperty::Rowtime => WindowPropertyConfig::Rowtime,
+        WindowProperty::Proctime => WindowPropertyConfig::Proctime,
+    }
+}

@@ -1,0 +1,541 @@
+//! Runs the records of one file in one cell of its matrix.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use crossbeam_channel::Receiver;
+use flott_connectors::script::{ScriptConnector, ScriptHub, ScriptStep};
+use flott_core::changelog::ChangelogBatch;
+use flott_core::clock::{Clock, ManualClock};
+use flott_core::connector::Registry;
+use flott_core::schema::Schema;
+use flott_core::text::{TextOptions, parse_timestamp};
+
+use flott_engine::testing::parse_rows;
+use flott_engine::{Checkpoint, CheckpointListener, CollectSink, JobHandle, JobOptions};
+use flott_sql::parser::parse_script_tolerant;
+use flott_sql::planner::PlannedQuery;
+use flott_sql::session::{Session, StatementResult};
+use parking_lot::Mutex;
+
+use super::matrix::{Cell, Feed};
+use super::record::{Expected, Record, TestFile, Verb};
+use super::rows::{self, Row};
+
+/// Processing time at a file's start: midnight, so that times read as times of day.
+const START_MS: i64 = 0;
+/// Results that wait for the runner.
+const QUEUE: usize = 10_000;
+/// A job that does not settle in this long hangs.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a file's run gave.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What differs, each with its line.
+    pub failures: Vec<String>,
+    /// Expected blocks and what came out instead.
+    pub replacements: Vec<(Expected, String)>,
+}
+
+/// Runs a file; `data` is the folder that `${DATA}` stands for.
+///
+/// # Errors
+/// A record that cannot be run at all.
+pub fn run(file: &TestFile, cell: &Cell, data: &Path) -> Result<Outcome> {
+    let mut runner = Runner::new(cell.clone(), data)?;
+    for record in &file.records {
+        runner.run_record(record).with_context(|| format!("line {}", record.line))?;
+    }
+    Ok(runner.outcome)
+}
+
+struct Runner {
+    cell: Cell,
+    session: Session,
+    hub: Arc<ScriptHub>,
+    clock: Arc<ManualClock>,
+    jobs: BTreeMap<String, Job>,
+    data: String,
+    out: tempfile::TempDir,
+    outcome: Outcome,
+}
+
+/// A started job and what it has said.
+struct Job {
+    sql: String,
+    handle: JobHandle,
+    receiver: Receiver<ChangelogBatch>,
+    schema: Schema,
+    listener: Arc<LastCheckpoint>,
+    /// What the file's last `checkpoint` gave.
+    saved: Option<Arc<Checkpoint>>,
+    /// All changes since the start.
+    changes: Vec<Row>,
+    /// Up to where the file has looked.
+    num_seen: usize,
+    /// Up to where the last checkpoint's output goes.
+    num_committed: usize,
+    /// What the file expected so far, for cells that do not compare changes.
+    expected: Vec<Row>,
+}
+
+/// Keeps the last complete checkpoint.
+#[derive(Default)]
+struct LastCheckpoint {
+    checkpoint: Mutex<Option<Arc<Checkpoint>>>,
+}
+
+impl CheckpointListener for LastCheckpoint {
+    fn on_checkpoint(&self, checkpoint: Checkpoint) -> flott_core::Result<()> {
+        *self.checkpoint.lock() = Some(Arc::new(checkpoint));
+        Ok(())
+    }
+}
+
+impl Runner {
+    fn new(cell: Cell, data: &Path) -> Result<Self> {
+        let hub = Arc::new(ScriptHub::default());
+        let clock = ManualClock::at_ms(START_MS);
+        let mut connectors = flott_connectors::all();
+        connectors.push(Arc::new(ScriptConnector { hub: hub.clone() }));
+        let registry = Registry { connectors, formats: flott_formats::all() };
+        let mut session = Session::new(registry, clock.clone());
+        session.set_option("parallelism.default", &cell.parallelism.to_string());
+        session.set_option("table.local-time-zone", "UTC");
+        Ok(Self {
+            cell,
+            session,
+            hub,
+            clock,
+            jobs: BTreeMap::new(),
+            data: data.display().to_string(),
+            out: tempfile::tempdir()?,
+            outcome: Outcome::default(),
+        })
+    }
+
+    fn run_record(&mut self, record: &Record) -> Result<()> {
+        match &record.verb {
+            Verb::Statement { error } => self.statement(record, error.as_deref()),
+            Verb::Query { ordered } => self.query(record, *ordered),
+            Verb::Start { job } => {
+                let sql = self.substitute(&record.body);
+                let started = self.start(&sql, None, self.cell.parallelism)?;
+                self.jobs.insert(job.clone(), started);
+                Ok(())
+            }
+            Verb::Feed { table } => self.feed(table, &record.body),
+            Verb::Watermark { table, time } => {
+                let text = if time.contains('-') { time.clone() } else { format!("1970-01-01 {time}") };
+                let ms = parse_timestamp(&text, 3).with_context(|| format!("time '{time}'"))?;
+                self.hub.push(table, ScriptStep::Watermark(ms));
+                Ok(())
+            }
+            Verb::End { table } => {
+                self.hub.push(table, ScriptStep::End);
+                Ok(())
+            }
+            Verb::Clock { advance_ms } => {
+                self.settle()?;
+                self.clock.advance(Duration::from_millis(*advance_ms as u64));
+                self.jobs.values().for_each(|job| job.handle.wake());
+                self.settle()
+            }
+            Verb::Changes { job, ordered } => self.changes(record, job, *ordered),
+            Verb::Table { job } => self.table(record, job),
+            Verb::Plan { job } => self.plan(record, job),
+            Verb::Metric { job, name } => self.metric(record, job, name),
+            Verb::Checkpoint => self.checkpoint(),
+            Verb::Crash => self.crash(),
+            Verb::Restore { parallelism } => self.restore(*parallelism),
+            Verb::Stop { job } => {
+                let job = self.jobs.remove(job).with_context(|| format!("no job '{job}'"))?;
+                job.handle.cancel();
+                let _ = job.handle.wait();
+                Ok(())
+            }
+        }
+    }
+
+    fn substitute(&self, sql: &str) -> String {
+        sql.replace("${DATA}", &self.data).replace("${OUT}", &self.out.path().display().to_string())
+    }
+
+    /// Executes one statement; what it starts runs to its end.
+    fn execute(&mut self, sql: &str) -> Result<Option<PlannedOrTable>, flott_core::Error> {
+        let mut last = None;
+        for statement in parse_script_tolerant(sql) {
+            last = match self.session.execute(&statement.map_err(|f| f.error)?, self.cell.parallelism)? {
+                StatementResult::Ok { .. } => None,
+                StatementResult::Table { schema, rows } => {
+                    Some(PlannedOrTable::Table(schema, ChangelogBatch::insert_only(rows)))
+                }
+                StatementResult::Query(query) => Some(PlannedOrTable::Query(Box::new(query))),
+                StatementResult::Insert(graph) => {
+                    flott_engine::execute(graph, self.options(self.cell.parallelism))?.wait()?;
+                    None
+                }
+            };
+        }
+        Ok(last)
+    }
+
+    fn options(&self, parallelism: usize) -> JobOptions {
+        JobOptions {
+            parallelism,
+            clock: self.clock.clone(),
+            invariant_checks: true,
+            idle_timeout_ms: None,
+            ..JobOptions::default()
+        }
+    }
+
+    fn text_options(&self) -> TextOptions {
+        TextOptions { time_zone: self.session.time_zone(), ..TextOptions::default() }
+    }
+
+    fn statement(&mut self, record: &Record, error: Option<&str>) -> Result<()> {
+        let sql = self.substitute(&record.body);
+        let result = self.execute(&sql).and_then(|planned| match planned {
+            Some(PlannedOrTable::Query(query)) => self.collect(*query).map(|_| ()),
+            _ => Ok(()),
+        });
+        match (result, error) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(_)) => self.fail(record, "the statement went well".into()),
+            (Err(error), None) => self.fail(record, format!("[{}] {error}", error.code())),
+            (Err(error), Some(pattern)) => {
+                let text = format!("[{}] {error}", error.code());
+                if !regex::Regex::new(pattern)?.is_match(&text) {
+                    self.fail(record, format!("'{pattern}' does not match: {text}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a bounded query to its end.
+    fn collect(&mut self, query: PlannedQuery) -> Result<(Schema, Vec<Row>), flott_core::Error> {
+        let text = self.text_options();
+        let schema = query.schema.clone();
+        let (sink, receiver) = CollectSink::new(schema.clone(), QUEUE);
+        let handle =
+            flott_engine::execute(query.with_sink(sink), self.options(self.cell.parallelism))?;
+        let mut changes = Vec::new();
+        loop {
+            match receiver.recv_timeout(Duration::from_millis(5)) {
+                Ok(batch) => changes.extend(rows::of_batch(&batch, &schema, &text)),
+                Err(_) if handle.is_finished() && receiver.is_empty() => break,
+                Err(_) => {}
+            }
+        }
+        handle.wait()?;
+        Ok((schema, changes))
+    }
+
+    fn query(&mut self, record: &Record, ordered: bool) -> Result<()> {
+        let sql = self.substitute(&record.body);
+        let planned = match self.execute(&sql) {
+            Ok(planned) => planned,
+            Err(error) => {
+                self.fail(record, format!("[{}] {error}", error.code()));
+                return Ok(());
+            }
+        };
+        let changes = match planned {
+            Some(PlannedOrTable::Table(schema, batch)) => {
+                rows::of_batch(&batch, &schema, &self.text_options())
+            }
+            Some(PlannedOrTable::Query(query)) => match self.collect(*query) {
+                Ok((_, changes)) => changes,
+                Err(error) => {
+                    self.fail(record, format!("[{}] {error}", error.code()));
+                    return Ok(());
+                }
+            },
+            None => bail!("the statement gives no rows"),
+        };
+        let expected = record.expected.as_ref().map_or("", |e| e.text.as_str());
+        let expected = rows::parse_block(expected);
+        if ordered {
+            self.compare(record, &expected, &changes, false);
+        } else {
+            let actual = match rows::fold(&changes) {
+                Ok(table) => rows::table_rows(&table),
+                Err(message) => {
+                    self.fail(record, message);
+                    return Ok(());
+                }
+            };
+            self.compare(record, &rows::sorted(expected), &actual, false);
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        sql: &str,
+        restore: Option<Arc<Checkpoint>>,
+        parallelism: usize,
+    ) -> Result<Job> {
+        self.session.set_option("parallelism.default", &parallelism.to_string());
+        let planned = self.execute(sql).map_err(|e| anyhow::anyhow!("[{}] {e}", e.code()))?;
+        let Some(PlannedOrTable::Query(query)) = planned else { bail!("start takes a query") };
+        let schema = query.schema.clone();
+        let (sink, receiver) = CollectSink::new(schema.clone(), QUEUE);
+        let listener = Arc::new(LastCheckpoint::default());
+        let options = JobOptions {
+            checkpoint_listener: Some(listener.clone()),
+            restore,
+            ..self.options(parallelism)
+        };
+        let handle = flott_engine::execute(query.with_sink(sink), options)
+            .map_err(|e| anyhow::anyhow!("[{}] {e}", e.code()))?;
+        Ok(Job {
+            sql: sql.to_string(),
+            handle,
+            receiver,
+            schema,
+            listener,
+            saved: None,
+            changes: Vec::new(),
+            num_seen: 0,
+            num_committed: 0,
+            expected: Vec::new(),
+        })
+    }
+
+    fn feed(&mut self, table: &str, body: &str) -> Result<()> {
+        let schema = self.session.source_schema(table)?;
+        let batch = parse_rows(&schema, body).map_err(|e| anyhow::anyhow!("{e}"))?;
+        match self.cell.feed {
+            Feed::Whole => self.hub.push(table, ScriptStep::Rows(batch)),
+            Feed::Rows => (0..batch.num_rows())
+                .for_each(|row| self.hub.push(table, ScriptStep::Rows(batch.slice(row, 1)))),
+        }
+        Ok(())
+    }
+
+    /// Waits until every job has worked off what was fed: two checkpoints pass through it.
+    fn settle(&mut self) -> Result<()> {
+        let watch = flott_core::clock::Stopwatch::start();
+        let names: Vec<String> = self.jobs.keys().cloned().collect();
+        while !self.hub.is_drained() {
+            let is_any_running = self.jobs.values().any(|j| !j.handle.is_finished());
+            if !is_any_running {
+                break;
+            }
+            if watch.elapsed() > SETTLE_TIMEOUT {
+                bail!("a job does not read what was fed");
+            }
+            std::thread::yield_now();
+        }
+        for name in names {
+            for _ in 0..2 {
+                self.pass_checkpoint(&name)?;
+            }
+            self.receive(&name);
+        }
+        Ok(())
+    }
+
+    /// Takes a checkpoint of a job and waits until it is complete, or the job is over.
+    fn pass_checkpoint(&mut self, name: &str) -> Result<()> {
+        let watch = flott_core::clock::Stopwatch::start();
+        let Some(job) = self.jobs.get(name) else { bail!("no job '{name}'") };
+        let mut wanted = None;
+        loop {
+            if job.handle.is_finished() {
+                return Ok(());
+            }
+            if wanted.is_none() {
+                wanted = job.handle.trigger_checkpoint().map_err(|e| anyhow::anyhow!("{e}"))?;
+            }
+            let last = job.listener.checkpoint.lock().as_ref().map(|c| c.id);
+            if wanted.is_some_and(|id| last.is_some_and(|last| last >= id)) {
+                return Ok(());
+            }
+            if watch.elapsed() > SETTLE_TIMEOUT {
+                bail!("job '{name}' does not complete a checkpoint");
+            }
+            // Results that nobody takes would hold the job back.
+            while let Ok(batch) = job.receiver.try_recv() {
+                let text = TextOptions { time_zone: self.session.time_zone(), ..TextOptions::default() };
+                let rows = rows::of_batch(&batch, &job.schema, &text);
+                self.jobs.get_mut(name).into_iter().for_each(|j| j.changes.extend(rows.clone()));
+                return self.pass_checkpoint(name);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn receive(&mut self, name: &str) {
+        let text = self.text_options();
+        if let Some(job) = self.jobs.get_mut(name) {
+            while let Ok(batch) = job.receiver.try_recv() {
+                job.changes.extend(rows::of_batch(&batch, &job.schema, &text));
+            }
+        }
+    }
+
+    fn job(&mut self, name: &str) -> Result<&mut Job> {
+        self.jobs.get_mut(name).with_context(|| format!("no job '{name}'"))
+    }
+
+    /// Fails when the job has failed.
+    fn check_job(&mut self, record: &Record, name: &str) -> Result<bool> {
+        let job = self.job(name)?;
+        if job.handle.is_finished()
+            && let Err(error) = job.handle.wait()
+        {
+            self.fail(record, format!("job '{name}' failed: [{}] {error}", error.code()));
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn changes(&mut self, record: &Record, name: &str, ordered: bool) -> Result<()> {
+        self.settle()?;
+        if !self.check_job(record, name)? {
+            return Ok(());
+        }
+        let is_base = self.cell.is_base();
+        let expected = record.expected.as_ref().map_or("", |e| e.text.as_str());
+        let expected = rows::parse_block(expected);
+        let job = self.job(name)?;
+        job.expected.extend(expected.clone());
+        let new = job.changes[job.num_seen..].to_vec();
+        job.num_seen = job.changes.len();
+        if is_base {
+            let order = |rows| if ordered { rows } else { rows::sorted(rows) };
+            self.compare(record, &order(expected), &order(new), true);
+            return Ok(());
+        }
+        let (wanted, actual) = (rows::fold(&job.expected), rows::fold(&job.changes));
+        match (wanted, actual) {
+            (Ok(wanted), Ok(actual)) => {
+                let (wanted, actual) = (rows::table_rows(&wanted), rows::table_rows(&actual));
+                self.compare(record, &wanted, &actual, false);
+            }
+            (_, Err(message)) => self.fail(record, message),
+            (Err(message), _) => self.fail(record, format!("the expected changelog: {message}")),
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, record: &Record, name: &str) -> Result<()> {
+        self.settle()?;
+        if !self.check_job(record, name)? {
+            return Ok(());
+        }
+        let job = self.job(name)?;
+        let expected = record.expected.as_ref().map_or("", |e| e.text.as_str());
+        let expected = rows::sorted(rows::parse_block(expected));
+        match rows::fold(&job.changes) {
+            Ok(table) => self.compare(record, &expected, &rows::table_rows(&table), false),
+            Err(message) => self.fail(record, message),
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, record: &Record, sql_or_job: &str) -> Result<()> {
+        if !self.cell.is_base() {
+            return Ok(());
+        }
+        let sql = self.job(sql_or_job)?.sql.clone();
+        let text = self.session.explain(&sql).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let expected = record.expected.as_ref().map_or("", |e| e.text.as_str());
+        if text.trim_end() != expected.trim_end() {
+            self.differ(record, expected, text.trim_end());
+        }
+        Ok(())
+    }
+
+    fn metric(&mut self, record: &Record, name: &str, metric: &str) -> Result<()> {
+        self.settle()?;
+        let job = self.job(name)?;
+        let value: i64 = job
+            .handle
+            .metrics()
+            .iter()
+            .flat_map(|node| &node.subtasks)
+            .filter_map(|m| m.get(metric))
+            .sum();
+        let expected = record.expected.as_ref().map_or("", |e| e.text.trim());
+        if expected != value.to_string() {
+            self.differ(record, expected, &value.to_string());
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        self.settle()?;
+        for job in self.jobs.values_mut() {
+            job.num_committed = job.changes.len();
+            job.saved = job.listener.checkpoint.lock().clone();
+        }
+        Ok(())
+    }
+
+    /// The jobs are gone, and with them what they said since the checkpoint.
+    fn crash(&mut self) -> Result<()> {
+        for job in self.jobs.values_mut() {
+            job.handle.cancel();
+            let _ = job.handle.wait();
+            job.changes.truncate(job.num_committed);
+            job.num_seen = job.num_seen.min(job.num_committed);
+        }
+        self.hub.forget_readers();
+        Ok(())
+    }
+
+    fn restore(&mut self, parallelism: Option<usize>) -> Result<()> {
+        let parallelism = parallelism.unwrap_or(self.cell.parallelism);
+        for name in self.jobs.keys().cloned().collect::<Vec<_>>() {
+            let Some(old) = self.jobs.remove(&name) else { continue };
+            let mut job = self.start(&old.sql, old.saved.clone(), parallelism)?;
+            job.saved = old.saved;
+            (job.changes, job.num_seen) = (old.changes, old.num_seen);
+            (job.num_committed, job.expected) = (old.num_committed, old.expected);
+            self.jobs.insert(name, job);
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, record: &Record, expected: &[Row], actual: &[Row], with_kinds: bool) {
+        if expected != actual {
+            let expected = rows::to_block(expected, with_kinds);
+            self.differ(record, &expected, &rows::to_block(actual, with_kinds));
+        }
+    }
+
+    fn differ(&mut self, record: &Record, expected: &str, actual: &str) {
+        if let Some(block) = &record.expected {
+            self.outcome.replacements.push((block.clone(), actual.to_string()));
+        }
+        self.fail(record, format!("expected\n{expected}\nbut got\n{actual}"));
+    }
+
+    fn fail(&mut self, record: &Record, message: String) {
+        let first = record.body.lines().next().unwrap_or_default();
+        self.outcome.failures.push(format!("line {} ({first}): {message}", record.line));
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        for job in self.jobs.values() {
+            job.handle.cancel();
+            let _ = job.handle.wait();
+        }
+    }
+}
+
+enum PlannedOrTable {
+    Query(Box<PlannedQuery>),
+    Table(Schema, ChangelogBatch),
+}
