@@ -287,6 +287,39 @@ impl Aggregate {
     }
 }
 
+impl Join {
+    /// The equalities of the condition, as positions in the left and in the right schema.
+    pub fn equalities(&self) -> Vec<(usize, usize)> {
+        let width = self.left.schema().len();
+        let conjuncts = self.condition.clone().conjuncts();
+        let pair = |e: &Expr| match e.as_call("=")? {
+            [l, r] => match (l.as_column()?, r.as_column()?) {
+                (l, r) if l < width && r >= width => Some((l, r - width)),
+                (r, l) if l < width && r >= width => Some((l, r - width)),
+                _ => None,
+            },
+            _ => None,
+        };
+        conjuncts.iter().filter_map(pair).collect()
+    }
+
+    /// Whether a part of the condition equates an expression of one side with one of the other.
+    pub fn has_equality(&self) -> bool {
+        let width = self.left.schema().len();
+        let is_left = |e: &Expr| e.columns().iter().all(|c| *c < width);
+        let is_right = |e: &Expr| e.columns().iter().all(|c| *c >= width);
+        let conjuncts = self.condition.clone().conjuncts();
+        conjuncts.iter().any(|e| match e.as_call("=") {
+            Some([l, r]) => {
+                !l.columns().is_empty()
+                    && !r.columns().is_empty()
+                    && ((is_left(l) && is_right(r)) || (is_right(l) && is_left(r)))
+            }
+            _ => false,
+        })
+    }
+}
+
 impl WindowProperty {
     /// The column of this property for a time attribute of this type.
     pub fn column(self, time_type: &DataType) -> Column {
@@ -319,8 +352,8 @@ fn window_columns(time_type: &DataType, is_proctime: bool) -> Schema {
         .collect()
 }
 
-/// The schema of a join. A regular join's output has no rowtime attribute; a temporal join's keeps
-/// the left's.
+/// The schema of a join. Time attributes are kept until the optimizer knows which joins lose them;
+/// a lookup join has the left's only.
 pub fn join_schema(left: &Plan, right: &Plan, kind: JoinKind, mode: &JoinMode) -> Schema {
     let (left_nulled, right_nulled) = match kind {
         JoinKind::Inner => (false, false),
@@ -331,7 +364,7 @@ pub fn join_schema(left: &Plan, right: &Plan, kind: JoinKind, mode: &JoinMode) -
             return left.schema().clone();
         }
     };
-    let keeps_right = !matches!(mode, JoinMode::Temporal { .. } | JoinMode::Lookup);
+    let keeps_right = !matches!(mode, JoinMode::Lookup);
     let side = |plan: &Plan, nulled: bool, keeps_time: bool| -> Schema {
         let columns = plan.schema().columns().iter().map(|c| {
             let nullable = c.data_type.nullable || nulled;

@@ -8,6 +8,7 @@ mod build;
 mod display;
 mod walk;
 
+pub use build::{join_schema, time_of};
 pub use display::explain_plan;
 
 use std::sync::Arc;

@@ -1,0 +1,19 @@
+//! Equal parts of a plan become one node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::rewrite_up;
+use crate::plan::Plan;
+
+/// Shares equal subplans; parts with volatile expressions stay apart.
+pub fn apply(plan: &Arc<Plan>) -> Arc<Plan> {
+    let mut known: BTreeMap<String, Arc<Plan>> = BTreeMap::new();
+    let shared = rewrite_up(plan, &mut |node| {
+        if !node.exprs().iter().all(|e| e.is_deterministic()) {
+            return Ok(node);
+        }
+        Ok(known.entry(node.key()).or_insert(node).clone())
+    });
+    shared.unwrap_or_else(|_| plan.clone())
+}
