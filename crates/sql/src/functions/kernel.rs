@@ -47,6 +47,19 @@ impl Args {
         Ok(Self { arrays, num_rows })
     }
 
+    /// Arguments that are all columns, for a kernel's own steps.
+    pub fn of_columns(columns: Vec<ArrayRef>, num_rows: usize) -> Self {
+        Self {
+            arrays: columns.into_iter().map(|column| (column, false)).collect(),
+            num_rows,
+        }
+    }
+
+    /// The row of an argument's array that answers for a row of the result.
+    pub fn row_of(&self, index: usize, row: usize) -> usize {
+        if self.is_constant(index) { 0 } else { row }
+    }
+
     /// The number of rows of the result.
     pub fn num_rows(&self) -> usize {
         self.num_rows

@@ -69,6 +69,22 @@ pub fn shown(value: &ScalarValue, ty: &LogicalType) -> String {
 /// Calls a function on constants, with casts to the types it binds; gives the shown result and
 /// its type.
 pub fn call(name: &str, arguments: &[(ScalarValue, LogicalType)]) -> Result<(String, DataType)> {
+    let (value, returned) = evaluate(name, arguments)?;
+    Ok((shown(&value, &returned.logical), returned))
+}
+
+/// Calls a function on constants; gives a constant with its type.
+pub fn call_value(
+    name: &str,
+    arguments: &[(ScalarValue, LogicalType)],
+) -> Result<(ScalarValue, LogicalType)> {
+    evaluate(name, arguments).map(|(value, returned)| (value, returned.logical))
+}
+
+fn evaluate(
+    name: &str,
+    arguments: &[(ScalarValue, LogicalType)],
+) -> Result<(ScalarValue, DataType)> {
     let session = session();
     let argument = |(value, logical): &(ScalarValue, LogicalType)| Argument {
         data_type: DataType {
@@ -95,10 +111,7 @@ pub fn call(name: &str, arguments: &[(ScalarValue, LogicalType)]) -> Result<(Str
         values.push(run_kernel(cast.as_ref(), std::slice::from_ref(value))?);
     }
     let result = run_kernel(bound.kernel.as_ref(), &values)?;
-    Ok((
-        shown(&result, &bound.return_type.logical),
-        bound.return_type,
-    ))
+    Ok((result, bound.return_type))
 }
 
 /// The shown result of a call, or the code of its error.
