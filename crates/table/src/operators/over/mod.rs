@@ -1,11 +1,15 @@
 //! OVER aggregation.
 
+mod by_keys;
+mod by_time;
+mod compute;
+
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
-use flott_core::Result;
 use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::{Error, Result};
 
 use super::rank::InputMode;
 use super::sort_key::SortKey;
@@ -79,6 +83,15 @@ pub struct OverConfig {
 
 impl OperatorFactory for OverConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Err(flott_core::Error::internal("operator not available"))
+        match &self.order {
+            OverOrder::Keys(order) => by_keys::create(self, order),
+            _ if self.input == InputMode::Retract => Err(Error::internal(
+                "OVER in order of time takes append-only input; order by keys instead",
+            )),
+            _ => by_time::create(self),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;
