@@ -1,6 +1,51 @@
-//! Runs a job graph on Timely Dataflow.
+//! Runs a job graph on Timely Dataflow, moving Arrow batches between threads.
+//!
+//! [`execute`] starts a job and gives a [`JobHandle`]. From the graph to the running job:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`plan`] | fuses nodes into chains |
+//! | `prepare` | makes one worker's instances: operators, readers, writers |
+//! | `dataflow` | gives each chain a host in the worker's Timely dataflow |
+//! | `source_host`, `operator_host` | drive a chain: epochs, watermarks, timers |
+//! | `chain` | operators that call each other directly |
+//! | `exchange`, [`partition`] | rows between subtasks |
+//! | `inputs` | watermarks, idleness and ends over input channels |
+//! | `flow` | sources wait while too many bytes are under way |
+//! | `worker`, `timers` | a worker's loop, processing time |
+//! | [`checkpoint`], `enumerator`, [`restore`] | consistent cuts, and starting from one |
+//! | [`simulation`] | one worker at a time, by a seed |
+//! | [`testing`] | the harness for operators |
+//!
+//! Timely's timestamp is the checkpoint's epoch; event time is data: watermarks travel in-band.
 
+mod chain;
+pub mod checkpoint;
+mod collect;
+mod dataflow;
+mod enumerator;
+mod exchange;
+mod execute;
+mod flow;
+mod inputs;
 pub mod invariants;
+mod job;
+mod message;
+mod operator_host;
+mod options;
 pub mod partition;
+pub mod plan;
+mod prepare;
 pub mod restore;
+mod sender;
+pub mod simulation;
+mod source_host;
 pub mod testing;
+mod timers;
+mod worker;
+
+pub use checkpoint::{Checkpoint, CheckpointListener, OperatorCheckpoint, SubtaskCheckpoint};
+pub use collect::CollectSink;
+pub use execute::{SimulatedRun, execute, execute_simulated};
+pub use job::{JobHandle, JobOutcome, JobProgress, JobReport, NodeMetrics};
+pub use options::JobOptions;

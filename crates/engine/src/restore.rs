@@ -61,6 +61,20 @@ pub fn redistribute(
     Ok(StateSnapshot { tables })
 }
 
+/// The items of former subtasks that `subtask` of `parallelism` gets: its own where the parallelism
+/// is the same, else every n-th.
+pub fn deal<T>(
+    former: impl ExactSizeIterator<Item = Vec<T>>,
+    subtask: usize,
+    parallelism: usize,
+) -> Vec<T> {
+    if former.len() == parallelism {
+        return former.into_iter().nth(subtask).unwrap_or_default();
+    }
+    let items = former.flatten().skip(subtask);
+    items.step_by(parallelism).collect()
+}
+
 fn rows_where(batch: &RecordBatch, keep: impl Fn(usize) -> bool) -> Result<RecordBatch> {
     let mask: BooleanArray = (0..batch.num_rows()).map(|row| Some(keep(row))).collect();
     Ok(filter_record_batch(batch, &mask)?)

@@ -3,10 +3,12 @@
 pub mod crash;
 pub mod harness;
 pub mod rows;
+pub mod script;
 
 pub use crash::{Step, crash_everywhere};
 pub use harness::{Harness, OpenHarness, fold};
 pub use rows::{format_rows, parse_rows};
+pub use script::{ScriptItem, ScriptSource};
 
 #[cfg(test)]
 mod tests;

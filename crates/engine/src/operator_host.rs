@@ -1,0 +1,125 @@
+//! Hosts a chain that takes input from other chains: keeps epochs apart, combines watermarks.
+
+use std::collections::VecDeque;
+
+use timely::dataflow::operators::Capability;
+
+use flott_core::{Error, Result};
+
+use crate::chain::{Chain, Place};
+use crate::inputs::{InputChange, InputChannels};
+use crate::message::{Message, Payload};
+use crate::sender::Sender;
+use crate::simulation::TraceEvent;
+use crate::timers::Timer;
+
+/// Messages received before an earlier epoch was over.
+type Held = VecDeque<(u64, usize, Message)>;
+
+/// One subtask of a chain.
+pub struct OperatorHost {
+    pub place: Place,
+    pub chain: Chain,
+    pub inputs: InputChannels,
+    /// For each input: one channel from the same subtask, rather than one from each.
+    pub is_forward: Vec<bool>,
+    pub sender: Sender,
+    pub capability: Option<Capability<u64>>,
+    pub timer: Timer,
+    pub epoch: u64,
+    pub held: Held,
+}
+
+impl OperatorHost {
+    /// Takes a message of this epoch on this input.
+    pub fn receive(&mut self, input: usize, epoch: u64, message: Message) -> Result<()> {
+        if epoch > self.epoch {
+            self.held.push_back((epoch, input, message));
+            return Ok(());
+        }
+        self.handle(input, message)
+    }
+
+    fn handle(&mut self, input: usize, message: Message) -> Result<()> {
+        let node = self.place.node;
+        let channel = if self.is_forward[input] {
+            0
+        } else {
+            message.sender
+        };
+        let change = match message.payload {
+            Payload::Empty => return Ok(()),
+            Payload::Batch(batch) => {
+                self.place
+                    .job
+                    .trace(TraceEvent::Batch(node, batch.num_rows()));
+                self.inputs.on_batch(input, channel);
+                self.chain.process(input, batch)?;
+                InputChange::Nothing
+            }
+            Payload::Watermark(watermark) => {
+                self.place.job.trace(TraceEvent::Watermark(node, watermark));
+                self.inputs.on_watermark(input, channel, watermark)
+            }
+            Payload::Idle => self.inputs.on_idle(input, channel),
+            Payload::End => {
+                self.place.job.trace(TraceEvent::End(node));
+                self.inputs.on_end(input, channel)
+            }
+        };
+        match change {
+            InputChange::Nothing => {}
+            InputChange::Watermark(watermark) => self.chain.watermark(watermark)?,
+            InputChange::Idle(watermark) => {
+                if let Some(watermark) = watermark {
+                    self.chain.watermark(watermark)?;
+                }
+                self.chain.idle();
+            }
+            InputChange::End => self.chain.end()?,
+        }
+        if let Some(capability) = &self.capability {
+            self.sender.flush(capability, &mut self.chain);
+        }
+        if change == InputChange::End {
+            self.capability = None;
+            self.timer.clear();
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next epochs that `frontier`, the least epoch still to come, allows; `None`
+    /// when nothing is to come.
+    pub fn advance(&mut self, frontier: Option<u64>) -> Result<()> {
+        while self.capability.is_some() && frontier.is_none_or(|f| f > self.epoch) {
+            if frontier.is_none() && self.held.is_empty() {
+                return Err(Error::internal("an input closed without an end"));
+            }
+            self.chain.snapshot(self.epoch)?;
+            self.epoch += 1;
+            if let Some(capability) = &mut self.capability {
+                capability.downgrade(&self.epoch);
+            }
+            for (epoch, input, message) in std::mem::take(&mut self.held) {
+                self.receive(input, epoch, message)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls operators whose time has come and sets the timer to the next.
+    pub fn check_timers(&mut self) -> Result<()> {
+        let Some(capability) = &self.capability else {
+            return Ok(());
+        };
+        if let Some(next) = self.chain.next_timer_ms() {
+            let now_ms = self.place.job.options.clock.now_ms();
+            if next <= now_ms {
+                self.chain.fire_timers(now_ms)?;
+            }
+        }
+        self.sender.flush(capability, &mut self.chain);
+        self.timer.set(self.chain.next_timer_ms());
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! How a job is run.
+
+use std::sync::Arc;
+
+use flott_core::clock::{Clock, SystemClock};
+use flott_core::key_group::DEFAULT_MAX_PARALLELISM;
+
+use crate::checkpoint::{Checkpoint, CheckpointListener};
+
+/// How a job is run; [`JobOptions::default`] fits a small job in this process.
+#[derive(Clone)]
+pub struct JobOptions {
+    /// The number of workers, each a thread that runs one subtask of every operator.
+    pub parallelism: usize,
+    /// The number of key groups; at least the parallelism.
+    pub max_parallelism: usize,
+    /// Where processing time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// The number of rows that sources put into a batch.
+    pub batch_size: usize,
+    /// Sources wait while batches of this many bytes are under way between operators.
+    pub in_flight_bytes: usize,
+    /// A source that had nothing for this long, in ms, no longer holds back watermarks; `None`
+    /// means never.
+    pub idle_timeout_ms: Option<i64>,
+    /// Check what every operator sends: schema, watermarks, order.
+    pub invariant_checks: bool,
+    /// Distinguishes attempts and jobs in the names of pending output.
+    pub attempt_id: String,
+    /// Take a checkpoint this often, in ms.
+    pub checkpoint_interval_ms: Option<u64>,
+    /// Is given every complete checkpoint.
+    pub checkpoint_listener: Option<Arc<dyn CheckpointListener>>,
+    /// Start from this checkpoint.
+    pub restore: Option<Arc<Checkpoint>>,
+}
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        Self {
+            parallelism: 1,
+            max_parallelism: DEFAULT_MAX_PARALLELISM,
+            clock: Arc::new(SystemClock),
+            batch_size: 8192,
+            in_flight_bytes: 32 << 20,
+            idle_timeout_ms: Some(5_000),
+            invariant_checks: false,
+            attempt_id: "attempt-0".into(),
+            checkpoint_interval_ms: None,
+            checkpoint_listener: None,
+            restore: None,
+        }
+    }
+}

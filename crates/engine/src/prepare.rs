@@ -1,0 +1,198 @@
+//! Makes the instances of one worker: operators opened and restored, readers and writers created.
+
+use std::sync::{Arc, OnceLock};
+
+use timely::scheduling::SyncActivator;
+
+use flott_core::graph::{NodeId, NodeKind};
+use flott_core::operator::OperatorContext;
+use flott_core::sink::WriterContext;
+use flott_core::source::{ReaderContext, Waker};
+use flott_core::time::MIN_WATERMARK;
+use flott_core::{Error, Result};
+
+use crate::chain::{Chain, Link, Place, SinkTail, Tail};
+use crate::checkpoint::OperatorCheckpoint;
+use crate::invariants::OutputCheck;
+use crate::job::JobState;
+use crate::plan::ChainPlan;
+use crate::restore::{deal, redistribute};
+use crate::source_host::SourceHead;
+
+/// One subtask of a chain, before it is part of a dataflow.
+pub struct PreparedChain {
+    pub head: Option<SourceHead>,
+    pub chain: Chain,
+    /// The first node's place.
+    pub place: Place,
+    /// The watermark that the chain had received before a restore.
+    pub watermark: i64,
+    /// Where the reader's waker finds the host, once there is one.
+    pub activator: Arc<OnceLock<SyncActivator>>,
+}
+
+fn place(job: &Arc<JobState>, plan: &ChainPlan, node: NodeId, subtask: usize) -> Place {
+    let name = &job.graph.nodes[node].name;
+    Place {
+        node,
+        subtask,
+        label: format!("{name} (subtask {}/{})", subtask + 1, plan.parallelism),
+        metrics: job.metrics[node][subtask].clone(),
+        job: job.clone(),
+    }
+}
+
+fn restored(job: &JobState, node: NodeId) -> Option<&OperatorCheckpoint> {
+    let checkpoint = job.options.restore.as_ref()?;
+    checkpoint.operators.get(&job.graph.nodes[node].uid)
+}
+
+/// Makes the subtask of a chain that runs on the worker of this index.
+///
+/// # Errors
+/// What a factory, `open` or `restore` reports, with the operator's name.
+pub fn prepare(job: &Arc<JobState>, plan: &ChainPlan, subtask: usize) -> Result<PreparedChain> {
+    let activator = Arc::new(OnceLock::new());
+    let mut head = None;
+    let mut chain = Chain {
+        links: Vec::new(),
+        tail: Tail::Outbox(Vec::new()),
+    };
+    let mut watermarks = Vec::new();
+    for &node in &plan.nodes {
+        let place = place(job, plan, node, subtask);
+        let watermark =
+            restored(job, node).and_then(|o| o.subtasks.iter().map(|s| s.watermark).min());
+        match &job.graph.nodes[node].kind {
+            NodeKind::Source(_) => {
+                head = Some(prepare_source(job, plan, place, activator.clone())?);
+            }
+            NodeKind::Operator(_) => {
+                chain.links.push(prepare_link(job, plan, place)?);
+                watermarks.push(watermark.unwrap_or(MIN_WATERMARK));
+            }
+            NodeKind::Sink(_) => chain.tail = Tail::Sink(prepare_sink(job, plan, place)?),
+        }
+    }
+    chain.resume(&watermarks)?;
+    let first = *plan
+        .nodes
+        .first()
+        .ok_or_else(|| Error::internal("an empty chain"))?;
+    Ok(PreparedChain {
+        head,
+        chain,
+        place: place(job, plan, first, subtask),
+        watermark: watermarks.first().copied().unwrap_or(MIN_WATERMARK),
+        activator,
+    })
+}
+
+fn output_check(job: &JobState, node: NodeId) -> Option<OutputCheck> {
+    let schema = &job.graph.nodes[node].schema;
+    let is_wanted = job.options.invariant_checks;
+    is_wanted.then(|| OutputCheck::new(schema.to_arrow()))
+}
+
+fn prepare_source(
+    job: &Arc<JobState>,
+    plan: &ChainPlan,
+    place: Place,
+    activator: Arc<OnceLock<SyncActivator>>,
+) -> Result<SourceHead> {
+    let NodeKind::Source(source) = &job.graph.nodes[place.node].kind else {
+        return Err(Error::internal("not a source"));
+    };
+    let Some(enumerator) = job.enumerators.get(&place.node) else {
+        return Err(Error::internal("a source without an enumerator"));
+    };
+    let waker: Waker = Arc::new(move || {
+        if let Some(activator) = activator.get() {
+            // The worker is gone when the job is over: nobody is left to wake.
+            let _ = activator.activate();
+        }
+    });
+    let subtasks = restored(job, place.node).map_or(&[][..], |o| &o.subtasks);
+    let context = ReaderContext {
+        subtask: place.subtask,
+        parallelism: plan.parallelism,
+        clock: job.options.clock.clone(),
+        metrics: place.metrics.clone(),
+        splits: enumerator.clone(),
+        waker: waker.clone(),
+        restored: deal(
+            subtasks.iter().map(|s| s.splits.clone()),
+            place.subtask,
+            plan.parallelism,
+        ),
+        batch_size: job.options.batch_size.max(1),
+    };
+    let reader = place.guard(|| source.create_reader(context))?;
+    Ok(SourceHead {
+        reader,
+        enumerator: enumerator.clone(),
+        check: output_check(job, place.node),
+        waker,
+        place,
+    })
+}
+
+fn prepare_link(job: &Arc<JobState>, plan: &ChainPlan, place: Place) -> Result<Link> {
+    let NodeKind::Operator(factory) = &job.graph.nodes[place.node].kind else {
+        return Err(Error::internal("not an operator"));
+    };
+    let max_parallelism = job.options.max_parallelism;
+    let context = OperatorContext {
+        subtask: place.subtask,
+        parallelism: plan.parallelism,
+        max_parallelism,
+        clock: job.options.clock.clone(),
+        metrics: place.metrics.clone(),
+        config: Arc::new(job.graph.config.clone()),
+    };
+    let operator = place.guard(|| {
+        let mut operator = factory.create()?;
+        operator.open(&context)?;
+        if let Some(checkpoint) = restored(job, place.node) {
+            let states: Vec<_> = checkpoint
+                .subtasks
+                .iter()
+                .map(|s| s.state.clone())
+                .collect();
+            operator.restore(redistribute(
+                &states,
+                context.subtask,
+                context.parallelism,
+                max_parallelism,
+            )?)?;
+        }
+        Ok(operator)
+    })?;
+    let check = output_check(job, place.node);
+    Ok(Link::new(place, operator, check))
+}
+
+fn prepare_sink(job: &Arc<JobState>, plan: &ChainPlan, place: Place) -> Result<SinkTail> {
+    let NodeKind::Sink(sink) = &job.graph.nodes[place.node].kind else {
+        return Err(Error::internal("not a sink"));
+    };
+    let subtasks = restored(job, place.node).map_or(&[][..], |o| &o.subtasks);
+    let context = WriterContext {
+        subtask: place.subtask,
+        parallelism: plan.parallelism,
+        attempt_id: job.options.attempt_id.clone(),
+        clock: job.options.clock.clone(),
+        metrics: place.metrics.clone(),
+        restored: deal(
+            subtasks.iter().map(|s| vec![s.writer.clone()]),
+            place.subtask,
+            plan.parallelism,
+        ),
+    };
+    let writer = place.guard(|| sink.create_writer(context))?;
+    Ok(SinkTail {
+        place,
+        writer: Some(writer),
+        watermark: MIN_WATERMARK,
+    })
+}

@@ -1,0 +1,8 @@
+//! Whole jobs on the engine.
+
+mod checkpoints;
+mod ends;
+mod flow;
+mod operators;
+mod results;
+mod simulated;
