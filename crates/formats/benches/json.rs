@@ -22,7 +22,9 @@ fn schema() -> Schema {
         ("dateTime", LogicalType::Timestamp(3)),
         ("extra", LogicalType::STRING),
     ];
-    let columns = columns.into_iter().map(|(n, t)| Column::new(n, t.nullable()));
+    let columns = columns
+        .into_iter()
+        .map(|(n, t)| Column::new(n, t.nullable()));
     columns.collect()
 }
 
@@ -52,7 +54,9 @@ fn decode(format: &dyn FormatFactory, fields: &[usize], block: &Buffer) -> Vec<C
     let mut batches = Vec::new();
     let mut at = 0;
     while at < block.len() {
-        at += decoder.decode_block(&block.slice(at), true).expect("good rows");
+        at += decoder
+            .decode_block(&block.slice(at), true)
+            .expect("good rows");
         batches.extend(decoder.flush().expect("a batch"));
     }
     batches
@@ -78,12 +82,18 @@ fn benches(criterion: &mut Criterion) {
     let csv = Buffer::from_vec(encode(&CsvFormat, &batches));
     let mut group = criterion.benchmark_group("json");
     group.throughput(Throughput::Bytes(json.len() as u64));
-    for (name, fields) in [("one column", &[2][..]), ("three columns", &[0, 2, 5]), ("all columns", &all)] {
+    for (name, fields) in [
+        ("one column", &[2][..]),
+        ("three columns", &[0, 2, 5]),
+        ("all columns", &all),
+    ] {
         group.bench_function(format!("decode {name}"), |b| {
             b.iter(|| decode(&JsonFormat, fields, black_box(&json)));
         });
     }
-    group.bench_function("encode", |b| b.iter(|| encode(&JsonFormat, black_box(&batches))));
+    group.bench_function("encode", |b| {
+        b.iter(|| encode(&JsonFormat, black_box(&batches)))
+    });
     group.bench_function("decode and encode", |b| {
         b.iter(|| encode(&JsonFormat, &decode(&JsonFormat, &all, black_box(&json))));
     });
@@ -95,7 +105,9 @@ fn benches(criterion: &mut Criterion) {
             b.iter(|| decode(&CsvFormat, fields, black_box(&csv)));
         });
     }
-    group.bench_function("encode", |b| b.iter(|| encode(&CsvFormat, black_box(&batches))));
+    group.bench_function("encode", |b| {
+        b.iter(|| encode(&CsvFormat, black_box(&batches)))
+    });
     group.finish();
 }
 

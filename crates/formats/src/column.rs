@@ -304,9 +304,7 @@ impl ColumnBuilder {
             LogicalType::Double => Self::Double(Primitive::new(capacity)),
             LogicalType::Decimal(p, s) => Self::Decimal(Primitive::new(capacity), *p, *s),
             LogicalType::Char(_) | LogicalType::VarChar(_) => Self::Text(Views::new(capacity)),
-            LogicalType::Binary(_) | LogicalType::VarBinary(_) => {
-                Self::Bytes(Views::new(capacity))
-            }
+            LogicalType::Binary(_) | LogicalType::VarBinary(_) => Self::Bytes(Views::new(capacity)),
             LogicalType::Date => Self::Date(Primitive::new(capacity)),
             LogicalType::Time(p) => Self::Time(Primitive::new(capacity), *p),
             LogicalType::Timestamp(p) => {
@@ -441,21 +439,17 @@ impl ColumnBuilder {
     pub fn finish(&mut self) -> Result<ArrayRef> {
         Ok(match self {
             Self::Null(len) => Arc::new(NullArray::new(std::mem::take(len))),
-            Self::Boolean(c) => {
-                Arc::new(BooleanArray::new(c.values.finish(), c.validity.finish()))
-            }
+            Self::Boolean(c) => Arc::new(BooleanArray::new(c.values.finish(), c.validity.finish())),
             Self::TinyInt(c) => Arc::new(c.finish()),
             Self::SmallInt(c) => Arc::new(c.finish()),
             Self::Int(c) => Arc::new(c.finish()),
             Self::BigInt(c) => Arc::new(c.finish()),
             Self::Float(c) => Arc::new(c.finish()),
             Self::Double(c) => Arc::new(c.finish()),
-            Self::Decimal(c, precision, scale) => {
-                Arc::new(c.finish().with_data_type(DataType::Decimal128(
-                    *precision,
-                    *scale as i8,
-                )))
-            }
+            Self::Decimal(c, precision, scale) => Arc::new(
+                c.finish()
+                    .with_data_type(DataType::Decimal128(*precision, *scale as i8)),
+            ),
             Self::Text(c) => Arc::new(c.finish_text()),
             Self::Bytes(c) => Arc::new(c.finish_bytes()?),
             Self::Date(c) => Arc::new(c.finish()),

@@ -1,5 +1,6 @@
 //! Formats: bytes to columns and back. The list is [`all`].
 
+mod change;
 mod column;
 mod csv;
 mod json;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use flott_core::format::FormatFactory;
 
+pub use change::ChangeFormat;
 pub use csv::CsvFormat;
 pub use json::JsonFormat;
 pub use raw::RawFormat;
@@ -20,5 +22,13 @@ pub use value::{constant_column, parse_sql_timestamp_ms, timestamp_column, value
 
 /// Every format.
 pub fn all() -> Vec<Arc<dyn FormatFactory>> {
-    vec![Arc::new(JsonFormat), Arc::new(CsvFormat), Arc::new(RawFormat)]
+    vec![
+        Arc::new(JsonFormat),
+        Arc::new(CsvFormat),
+        Arc::new(RawFormat),
+        Arc::new(ChangeFormat::DEBEZIUM),
+        Arc::new(ChangeFormat::CANAL),
+        Arc::new(ChangeFormat::MAXWELL),
+        Arc::new(ChangeFormat::OGG),
+    ]
 }

@@ -30,7 +30,11 @@ pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
         // Counted downwards, so that the smallest number fits.
         value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
     }
-    if negative { Some(value) } else { value.checked_neg() }
+    if negative {
+        Some(value)
+    } else {
+        value.checked_neg()
+    }
 }
 
 /// A floating-point number; `NaN` and `Infinity` are words for it.
@@ -284,7 +288,10 @@ fn digits_of(text: &[u8]) -> (Vec<u8>, i32) {
         .unwrap_or(mantissa.len());
     let all: Vec<u8> = mantissa.iter().copied().filter(|&b| b != b'.').collect();
     let zeros = all.iter().take_while(|&&b| b == b'0').count();
-    let end = all.iter().rposition(|&b| b != b'0').map_or(zeros, |i| i + 1);
+    let end = all
+        .iter()
+        .rposition(|&b| b != b'0')
+        .map_or(zeros, |i| i + 1);
     let first = point as i32 - 1 - zeros as i32 + exponent;
     (all[zeros..end].to_vec(), first)
 }

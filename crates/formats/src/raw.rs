@@ -18,7 +18,14 @@ use crate::lines::Lines;
 
 const CHARSET: OptionDef = OptionDef::new(
     "charset",
-    OptionType::Enum(&["UTF-8", "US-ASCII", "ISO-8859-1", "UTF-16", "UTF-16BE", "UTF-16LE"]),
+    OptionType::Enum(&[
+        "UTF-8",
+        "US-ASCII",
+        "ISO-8859-1",
+        "UTF-16",
+        "UTF-16BE",
+        "UTF-16LE",
+    ]),
     "how strings are encoded",
 )
 .default("UTF-8");
@@ -62,7 +69,10 @@ impl RawRules {
             || logical.is_binary()
             || *logical == LogicalType::Boolean;
         if !fits {
-            let message = format!("format 'raw' cannot hold column '{}' of type {logical}", column.name);
+            let message = format!(
+                "format 'raw' cannot hold column '{}' of type {logical}",
+                column.name
+            );
             return Err(Error::user("UNSUPPORTED_TYPE", message));
         }
         let charset = options.text(&CHARSET).unwrap_or_default().to_uppercase();
@@ -173,7 +183,9 @@ impl RawRules {
                     ([a, b], false) => u16::from_be_bytes([*a, *b]),
                     _ => 0xfffd,
                 });
-                char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect()
+                char::decode_utf16(units)
+                    .map(|c| c.unwrap_or('\u{fffd}'))
+                    .collect()
             }
         })
     }
@@ -257,7 +269,10 @@ impl RawEncoder {
         match self.rules.charset {
             Charset::Utf8 => out.extend_from_slice(text.as_bytes()),
             Charset::Latin1 => {
-                out.extend(text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')));
+                out.extend(
+                    text.chars()
+                        .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')),
+                );
             }
             Charset::Utf16 { is_little: true } => {
                 out.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
@@ -277,22 +292,40 @@ impl RawEncoder {
             DataType::BinaryView => out.extend_from_slice(array.as_binary_view().value(row)),
             DataType::Boolean => out.push(u8::from(array.as_boolean().value(row))),
             DataType::Int8 => {
-                self.write_number(array.as_primitive::<Int8Type>().value(row).to_be_bytes(), out);
+                self.write_number(
+                    array.as_primitive::<Int8Type>().value(row).to_be_bytes(),
+                    out,
+                );
             }
             DataType::Int16 => {
-                self.write_number(array.as_primitive::<Int16Type>().value(row).to_be_bytes(), out);
+                self.write_number(
+                    array.as_primitive::<Int16Type>().value(row).to_be_bytes(),
+                    out,
+                );
             }
             DataType::Int32 => {
-                self.write_number(array.as_primitive::<Int32Type>().value(row).to_be_bytes(), out);
+                self.write_number(
+                    array.as_primitive::<Int32Type>().value(row).to_be_bytes(),
+                    out,
+                );
             }
             DataType::Int64 => {
-                self.write_number(array.as_primitive::<Int64Type>().value(row).to_be_bytes(), out);
+                self.write_number(
+                    array.as_primitive::<Int64Type>().value(row).to_be_bytes(),
+                    out,
+                );
             }
             DataType::Float32 => {
-                self.write_number(array.as_primitive::<Float32Type>().value(row).to_be_bytes(), out);
+                self.write_number(
+                    array.as_primitive::<Float32Type>().value(row).to_be_bytes(),
+                    out,
+                );
             }
             DataType::Float64 => {
-                self.write_number(array.as_primitive::<Float64Type>().value(row).to_be_bytes(), out);
+                self.write_number(
+                    array.as_primitive::<Float64Type>().value(row).to_be_bytes(),
+                    out,
+                );
             }
             other => {
                 let message = format!("format 'raw' cannot hold a value of type {other}");

@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn only_the_standard_in_force_is_read() {
-        let parse = |text: &str, standard, zone| parse_timestamp(text.as_bytes(), standard, zone, 3);
+        let parse =
+            |text: &str, standard, zone| parse_timestamp(text.as_bytes(), standard, zone, 3);
         let ms = 1_709_287_200_123;
         assert_eq!(parse("2024-03-01 10:00:00.123", Sql, false), Some(ms));
         assert_eq!(parse("2024-03-01T10:00:00.1239Z", Iso8601, true), Some(ms));
@@ -253,7 +254,10 @@ mod tests {
         assert_eq!(parse("2024-03-01 10:00:00", Sql, true), None);
         assert_eq!(parse("2024-02-30 10:00:00", Sql, false), None);
         assert_eq!(parse("2024-03-01 10:00:00.", Sql, false), None);
-        assert_eq!(parse("9999-12-31 23:59:59", Sql, false), Some(253_402_300_799_000));
+        assert_eq!(
+            parse("9999-12-31 23:59:59", Sql, false),
+            Some(253_402_300_799_000)
+        );
         let nanos = parse_timestamp(b"9999-12-31 23:59:59", Sql, false, 9);
         assert_eq!(nanos, None);
     }

@@ -58,7 +58,10 @@ impl FileFilter {
     fn add(&self, path: &Path, found: &mut Vec<FoundFile>) -> Result<()> {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => {
-                let message = format!("path '{}' does not exist; check the option 'path'", path.display());
+                let message = format!(
+                    "path '{}' does not exist; check the option 'path'",
+                    path.display()
+                );
                 Error::user("FILE_NOT_FOUND", message)
             }
             _ => Error::io(path.display(), &error),
@@ -93,7 +96,8 @@ impl FileFilter {
 
     fn keeps(&self, path: &str) -> bool {
         let is_named = self.pattern.as_ref().is_none_or(|p| {
-            p.find(path).is_some_and(|m| m.start() == 0 && m.end() == path.len())
+            p.find(path)
+                .is_some_and(|m| m.start() == 0 && m.end() == path.len())
         });
         if !is_named || self.partition_keys.is_empty() {
             return is_named;

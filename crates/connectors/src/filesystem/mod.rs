@@ -47,7 +47,10 @@ impl TableOptions {
     fn new(context: &TableContext<'_>) -> Result<Self> {
         let options = context.options;
         let missing = |def: &OptionDef| {
-            let message = format!("connector 'filesystem' needs the option '{}' ({})", def.key, def.doc);
+            let message = format!(
+                "connector 'filesystem' needs the option '{}' ({})",
+                def.key, def.doc
+            );
             Error::user("MISSING_OPTION", message)
         };
         let either = |def: &'static OptionDef, legacy: &'static OptionDef| {
@@ -116,7 +119,9 @@ impl ConnectorFactory for FilesystemConnector {
         request: ScanRequest,
     ) -> Result<Arc<dyn TableSource>> {
         let options = TableOptions::new(&context)?;
-        Ok(Arc::new(source::FilesystemSource::new(&context, options, request)?))
+        Ok(Arc::new(source::FilesystemSource::new(
+            &context, options, request,
+        )?))
     }
 
     fn create_sink(
@@ -125,6 +130,8 @@ impl ConnectorFactory for FilesystemConnector {
         request: SinkRequest,
     ) -> Result<Arc<dyn TableSink>> {
         let options = TableOptions::new(&context)?;
-        Ok(Arc::new(sink::FilesystemSink::new(&context, options, request)?))
+        Ok(Arc::new(sink::FilesystemSink::new(
+            &context, options, request,
+        )?))
     }
 }

@@ -2,16 +2,28 @@
 
 use flott_core::options::{OptionDef, OptionType};
 
-pub(super) const PATH: OptionDef =
-    OptionDef::new("path", OptionType::String, "a file, a folder or a pattern such as 'in/*.csv'");
+pub(super) const PATH: OptionDef = OptionDef::new(
+    "path",
+    OptionType::String,
+    "a file, a folder or a pattern such as 'in/*.csv'",
+);
 pub(super) const FORMAT: OptionDef =
     OptionDef::new("format", OptionType::String, "how the files are written");
-pub(super) const LEGACY_PATH: OptionDef =
-    OptionDef::new("connector.path", OptionType::String, "the old name of 'path'");
-pub(super) const LEGACY_FORMAT: OptionDef =
-    OptionDef::new("format.type", OptionType::String, "the old name of 'format'");
-const LEGACY_CONNECTOR: OptionDef =
-    OptionDef::new("connector.type", OptionType::String, "the old name of 'connector'");
+pub(super) const LEGACY_PATH: OptionDef = OptionDef::new(
+    "connector.path",
+    OptionType::String,
+    "the old name of 'path'",
+);
+pub(super) const LEGACY_FORMAT: OptionDef = OptionDef::new(
+    "format.type",
+    OptionType::String,
+    "the old name of 'format'",
+);
+const LEGACY_CONNECTOR: OptionDef = OptionDef::new(
+    "connector.type",
+    OptionType::String,
+    "the old name of 'connector'",
+);
 pub(super) const MONITOR_INTERVAL: OptionDef = OptionDef::new(
     "source.monitor-interval",
     OptionType::Duration,
@@ -52,11 +64,17 @@ pub(super) const CHECK_INTERVAL: OptionDef = OptionDef::new(
     "how often the age of open files is looked at",
 )
 .default("1 min");
-const AUTO_COMPACTION: OptionDef =
-    OptionDef::new("auto-compaction", OptionType::Boolean, "accepted; files are not compacted yet")
-        .default("false");
-const COMPACTION_SIZE: OptionDef =
-    OptionDef::new("compaction.file-size", OptionType::MemorySize, "accepted; see 'auto-compaction'");
+const AUTO_COMPACTION: OptionDef = OptionDef::new(
+    "auto-compaction",
+    OptionType::Boolean,
+    "accepted; files are not compacted yet",
+)
+.default("false");
+const COMPACTION_SIZE: OptionDef = OptionDef::new(
+    "compaction.file-size",
+    OptionType::MemorySize,
+    "accepted; see 'auto-compaction'",
+);
 pub(super) const COMMIT_TRIGGER: OptionDef = OptionDef::new(
     "sink.partition-commit.trigger",
     OptionType::Enum(&["process-time", "partition-time"]),
@@ -104,8 +122,11 @@ const SHUFFLE: OptionDef = OptionDef::new(
 )
 .default("false");
 pub(super) const SHUFFLE_BY_PARTITION: OptionDef = SHUFFLE;
-pub(super) const PARALLELISM: OptionDef =
-    OptionDef::new("sink.parallelism", OptionType::Integer, "how many writers there are");
+pub(super) const PARALLELISM: OptionDef = OptionDef::new(
+    "sink.parallelism",
+    OptionType::Integer,
+    "how many writers there are",
+);
 
 /// Every option of the connector but those of formats.
 pub(super) const OPTIONS: &[OptionDef] = &[

@@ -30,7 +30,11 @@ impl PartitionCommitPolicy {
         let Some(kinds) = table.get(options::COMMIT_POLICY.key) else {
             return Ok(None);
         };
-        if let Some(other) = kinds.split(',').map(str::trim).find(|k| *k != "success-file") {
+        if let Some(other) = kinds
+            .split(',')
+            .map(str::trim)
+            .find(|k| *k != "success-file")
+        {
             let message = format!(
                 "option '{}' names '{other}'; there is: success-file",
                 options::COMMIT_POLICY.key
@@ -85,7 +89,11 @@ impl PartitionCommitPolicy {
 }
 
 /// The time that partition values name, in ms.
-fn partition_time(pattern: Option<&str>, keys: &[String], values: &[Option<String>]) -> Result<i64> {
+fn partition_time(
+    pattern: Option<&str>,
+    keys: &[String],
+    values: &[Option<String>],
+) -> Result<i64> {
     let value = |index: usize| values.get(index).and_then(|v| v.as_deref()).unwrap_or("");
     let text = match pattern {
         None => value(0).to_string(),

@@ -19,14 +19,19 @@ pub(super) fn local_path(text: &str) -> Result<String> {
             Some((scheme, _)) => {
                 return Err(Error::user(
                     "UNKNOWN_FILE_SYSTEM",
-                    format!("no file system for scheme '{scheme}' of path '{text}'; there is: file"),
+                    format!(
+                        "no file system for scheme '{scheme}' of path '{text}'; there is: file"
+                    ),
                 ));
             }
             None => text,
         },
     };
     if path.is_empty() {
-        return Err(Error::user("INVALID_OPTION", "option 'path' is empty; it takes a file or folder"));
+        return Err(Error::user(
+            "INVALID_OPTION",
+            "option 'path' is empty; it takes a file or folder",
+        ));
     }
     Ok(path.to_string())
 }
@@ -77,16 +82,28 @@ fn unescape(text: &str) -> String {
 }
 
 /// The folder of a partition, `key=value` for each key.
-pub(super) fn partition_folder(keys: &[String], values: &[Option<String>], default_name: &str) -> String {
+pub(super) fn partition_folder(
+    keys: &[String],
+    values: &[Option<String>],
+    default_name: &str,
+) -> String {
     let parts = keys.iter().zip(values).map(|(key, value)| {
         let value = value.as_deref().filter(|v| !v.is_empty());
-        format!("{}={}", escape(key), value.map_or_else(|| default_name.to_string(), escape))
+        format!(
+            "{}={}",
+            escape(key),
+            value.map_or_else(|| default_name.to_string(), escape)
+        )
     });
     parts.collect::<Vec<_>>().join("/")
 }
 
 /// The value of each key along a file's path; `None` when a key has no folder.
-pub(super) fn partition_values(path: &str, keys: &[String], default_name: &str) -> Option<Vec<Option<String>>> {
+pub(super) fn partition_values(
+    path: &str,
+    keys: &[String],
+    default_name: &str,
+) -> Option<Vec<Option<String>>> {
     let find = |key: &String| {
         let mut folders = path.rsplit('/').skip(1);
         folders.find_map(|folder| {
@@ -121,7 +138,9 @@ fn walk(folder: &Path, keys: &[String], prefix: String, found: &mut Vec<String>)
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_key = name.split_once('=').is_some_and(|(n, _)| unescape(n) == *key);
+        let is_key = name
+            .split_once('=')
+            .is_some_and(|(n, _)| unescape(n) == *key);
         if is_key && entry.path().is_dir() {
             let prefix = match prefix.as_str() {
                 "" => name,
@@ -142,7 +161,10 @@ mod tests {
         assert_eq!(local_path("file:///a/b").unwrap(), "/a/b");
         assert_eq!(local_path("file:/a/b").unwrap(), "/a/b");
         assert_eq!(local_path("a/b").unwrap(), "a/b");
-        assert_eq!(local_path("s3://a").unwrap_err().code(), "UNKNOWN_FILE_SYSTEM");
+        assert_eq!(
+            local_path("s3://a").unwrap_err().code(),
+            "UNKNOWN_FILE_SYSTEM"
+        );
     }
 
     #[test]

@@ -151,9 +151,10 @@ impl SourceReader for FileReader {
 /// Opens a file for reading from `offset` of its decompressed content.
 fn open_input(path: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
     let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::user("FILE_NOT_FOUND", format!("file '{path}' does not exist any more"))
-        }
+        std::io::ErrorKind::NotFound => Error::user(
+            "FILE_NOT_FOUND",
+            format!("file '{path}' does not exist any more"),
+        ),
         _ => Error::io(path, &error),
     };
     let mut file = File::open(path).map_err(failed)?;
@@ -198,7 +199,11 @@ impl OpenSplit {
     }
 
     /// Reads until a batch is full; also says whether the split is read to its end.
-    fn read(&mut self, plan: &ScanPlan, context: &ReaderContext) -> Result<(Option<ChangelogBatch>, bool)> {
+    fn read(
+        &mut self,
+        plan: &ScanPlan,
+        context: &ReaderContext,
+    ) -> Result<(Option<ChangelogBatch>, bool)> {
         let mut is_done = false;
         for _ in 0..MAX_BLOCKS_IN_POLL {
             if !self.skips_record && (!self.rest.is_empty() || self.is_last) {
@@ -234,7 +239,10 @@ impl OpenSplit {
         self.rest_offset += used as u64;
         if used == 0 && self.is_last && !self.rest.is_empty() && self.decoder.num_rows() == 0 {
             let format = plan.format.identifier();
-            let message = format!("format '{format}' cannot go on in file '{}'", self.split.path);
+            let message = format!(
+                "format '{format}' cannot go on in file '{}'",
+                self.split.path
+            );
             return Err(Error::internal(message));
         }
         Ok(())
@@ -261,7 +269,9 @@ impl OpenSplit {
             let (path, offset) = (&self.split.path, self.rest_offset);
             return Err(Error::user(
                 "RECORD_TOO_LARGE",
-                format!("file '{path}': the record at byte {offset} does not end within 1 GiB; is a quote or line end missing?"),
+                format!(
+                    "file '{path}': the record at byte {offset} does not end within 1 GiB; is a quote or line end missing?"
+                ),
             ));
         }
         if self.rest_offset >= self.split.end && !self.skips_record {
@@ -331,20 +341,27 @@ impl OpenSplit {
     }
 
     /// The decoder's columns and the constant ones, in the order of the query.
-    fn complete(&mut self, rows: ChangelogBatch, plan: &ScanPlan, batch_size: usize) -> Result<ChangelogBatch> {
+    fn complete(
+        &mut self,
+        rows: ChangelogBatch,
+        plan: &ScanPlan,
+        batch_size: usize,
+    ) -> Result<ChangelogBatch> {
         let num_rows = rows.num_rows();
         if self.constants.is_empty() || self.constant_rows < num_rows {
             self.constant_rows = num_rows.max(batch_size.min(8192));
             let constants = plan.origins.iter().map(|o| self.constant(o, plan));
             self.constants = constants.collect::<Result<_>>()?;
         }
-        let columns = plan.origins.iter().zip(&self.constants).map(|(origin, constant)| {
-            match (origin, constant) {
+        let columns = plan
+            .origins
+            .iter()
+            .zip(&self.constants)
+            .map(|(origin, constant)| match (origin, constant) {
                 (_, Some(array)) => array.slice(0, num_rows),
                 (Origin::Decoded(index), _) => rows.column(*index).clone(),
                 _ => arrow::array::new_null_array(&arrow::datatypes::DataType::Null, num_rows),
-            }
-        });
+            });
         let options = RecordBatchOptions::new().with_row_count(Some(num_rows));
         let columns = columns.collect();
         let batch = RecordBatch::try_new_with_options(plan.schema.clone(), columns, &options)?;
@@ -355,7 +372,8 @@ impl OpenSplit {
         let (text, logical) = match origin {
             Origin::Decoded(_) => return Ok(None),
             Origin::Partition(key, logical) => {
-                let values = partition_values(&self.split.path, &plan.partition_keys, &plan.default_name);
+                let values =
+                    partition_values(&self.split.path, &plan.partition_keys, &plan.default_name);
                 let value = values.and_then(|mut v| v.swap_remove(*key));
                 (value, logical.clone())
             }
@@ -366,7 +384,11 @@ impl OpenSplit {
             }
             Origin::Size => (Some(self.split.size_bytes.to_string()), LogicalType::BigInt),
             Origin::Modified(logical) => {
-                let column = flott_formats::timestamp_column(self.split.modified_ms, logical, self.constant_rows)?;
+                let column = flott_formats::timestamp_column(
+                    self.split.modified_ms,
+                    logical,
+                    self.constant_rows,
+                )?;
                 return Ok(Some(column));
             }
         };

@@ -129,7 +129,10 @@ fn replaced_folder(
         given.map(|(_, value)| Some(value.clone()))
     };
     let values = keys.iter().map(value_of).collect::<Option<Vec<_>>>()?;
-    Some(format!("{folder}/{}", partition_folder(keys, &values, default_name)))
+    Some(format!(
+        "{folder}/{}",
+        partition_folder(keys, &values, default_name)
+    ))
 }
 
 impl TableSink for FilesystemSink {

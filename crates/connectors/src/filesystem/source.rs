@@ -122,7 +122,8 @@ impl FilesystemSource {
         options.format.create_decoder(&decode)?;
         let monitor = context.options.duration(&MONITOR_INTERVAL)?;
         if monitor.is_some_and(|m| m.is_zero()) {
-            let message = "option 'source.monitor-interval' is 0; it takes a duration such as '1 s'";
+            let message =
+                "option 'source.monitor-interval' is 0; it takes a duration such as '1 s'";
             return Err(Error::user("INVALID_OPTION", message));
         }
         let predicates = request.predicates.iter().enumerate();
@@ -167,7 +168,10 @@ fn path_pattern(context: &TableContext<'_>) -> Result<Option<Regex>> {
         return Ok(None);
     };
     Regex::new(text).map(Some).map_err(|error| {
-        let message = format!("option '{}' is no regular expression: {error}", PATH_PATTERN.key);
+        let message = format!(
+            "option '{}' is no regular expression: {error}",
+            PATH_PATTERN.key
+        );
         Error::user("INVALID_OPTION", message)
     })
 }
@@ -214,5 +218,118 @@ impl TableSource for FilesystemSource {
 
     fn create_reader(&self, context: ReaderContext) -> Result<Box<dyn SourceReader>> {
         Ok(Box::new(FileReader::new(self.plan.clone(), context)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    use flott_core::catalog::{CatalogTable, ColumnKind, ObjectPath, TableColumn};
+    use flott_core::clock::ManualClock;
+    use flott_core::connector::Registry;
+    use flott_core::metrics::OperatorMetrics;
+    use flott_core::options::Options;
+    use flott_core::source::{SourcePoll, SplitPoll, SplitProvider};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Splits(Mutex<Box<dyn SplitEnumerator>>);
+
+    impl SplitProvider for Splits {
+        fn next_split(&self, subtask: usize) -> Result<SplitPoll> {
+            self.0.lock().unwrap().next_split(subtask, 0)
+        }
+    }
+
+    fn source(path: &str, split_bytes: u64) -> FilesystemSource {
+        let options = [("path", path), ("format", "json")];
+        let options: Options = options
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+        let table = CatalogTable {
+            columns: vec![TableColumn {
+                name: "n".into(),
+                data_type: LogicalType::BigInt.nullable(),
+                kind: ColumnKind::Physical,
+                comment: None,
+            }],
+            watermark: None,
+            primary_key: None,
+            partition_keys: Vec::new(),
+            options: options.clone(),
+            comment: None,
+            is_temporary: false,
+        };
+        let context = TableContext {
+            path: &ObjectPath {
+                catalog: "c".into(),
+                database: "d".into(),
+                name: "t".into(),
+            },
+            table: &table,
+            options: &options,
+            config: &Options::default(),
+            registry: &Registry {
+                connectors: Vec::new(),
+                formats: flott_formats::all(),
+            },
+            is_batch: false,
+        };
+        let request = ScanRequest {
+            fields: vec![FieldPath::column(0)],
+            ..ScanRequest::default()
+        };
+        let options = TableOptions::new(&context).unwrap();
+        let mut source = FilesystemSource::new(&context, options, request).unwrap();
+        source.split_bytes = Some(split_bytes);
+        source
+    }
+
+    fn numbers(source: &FilesystemSource) -> Vec<i64> {
+        let splits = Arc::new(Splits(Mutex::new(
+            source.create_enumerator(1, None).unwrap(),
+        )));
+        let context = |restored| ReaderContext {
+            subtask: 0,
+            parallelism: 1,
+            clock: ManualClock::at_ms(0),
+            metrics: Arc::new(OperatorMetrics::default()),
+            splits: splits.clone(),
+            waker: Arc::new(|| {}),
+            restored,
+            batch_size: 2,
+        };
+        let mut reader = source.create_reader(context(Vec::new())).unwrap();
+        let mut found = Vec::new();
+        loop {
+            match reader.poll().unwrap() {
+                SourcePoll::Batch(batch) => {
+                    let column = batch.column(0).as_primitive::<Int64Type>();
+                    found.extend(column.values().iter().copied());
+                    let snapshot = reader.snapshot().unwrap();
+                    reader = source.create_reader(context(snapshot)).unwrap();
+                }
+                SourcePoll::End => return found,
+                _ => {}
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_size_of_splits_gives_the_same_rows(split_bytes in 1u64..80, num_rows in 0i64..12) {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("a.json");
+            let line = |n: i64| format!("{{\"n\":{n},\"x\":\"{}\"}}\n", "y".repeat(n as usize));
+            let text: String = (0..num_rows).map(line).collect();
+            std::fs::write(&file, text.trim_end()).unwrap();
+            let found = numbers(&source(&file.to_string_lossy(), split_bytes));
+            prop_assert_eq!(found, (0..num_rows).collect::<Vec<_>>());
+        }
     }
 }

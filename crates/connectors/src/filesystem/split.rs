@@ -116,7 +116,9 @@ impl FileEnumerator {
                 enumerator.seen.insert(decoding.text()?);
             }
             while !decoding.is_empty() {
-                enumerator.waiting.push_back(FileSplit::decode(&mut decoding)?);
+                enumerator
+                    .waiting
+                    .push_back(FileSplit::decode(&mut decoding)?);
             }
         }
         Ok(enumerator)

@@ -97,7 +97,12 @@ impl FileWriter {
     fn open_file(&mut self, partition: &str) -> Result<OpenFile> {
         let folder = self.folder(partition);
         fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, &e))?;
-        let name = format!("{}{}-{}", self.prefix(), self.context.subtask, self.num_files);
+        let name = format!(
+            "{}{}-{}",
+            self.prefix(),
+            self.context.subtask,
+            self.num_files
+        );
         self.num_files += 1;
         let hidden = format!("{folder}/.{name}.inprogress");
         let file = File::create(&hidden).map_err(|e| Error::io(&hidden, &e))?;
@@ -281,7 +286,11 @@ impl SinkWriter for FileWriter {
         }
         let marks = self.marks(is_final);
         let closed = std::mem::take(&mut self.closed);
-        Ok(closed.iter().chain(&marks).map(FileCommittable::encode).collect())
+        Ok(closed
+            .iter()
+            .chain(&marks)
+            .map(FileCommittable::encode)
+            .collect())
     }
 
     fn snapshot(&mut self) -> Result<Vec<u8>> {

@@ -75,15 +75,28 @@ impl CsvDecoder {
     }
 
     /// Reads the record at `start`; returns where the next one begins.
-    fn record(&mut self, block: &Buffer, text: &[u8], start: usize, is_last: bool, shares: bool) -> Result<usize, RecordFault> {
+    fn record(
+        &mut self,
+        block: &Buffer,
+        text: &[u8],
+        start: usize,
+        is_last: bool,
+        shares: bool,
+    ) -> Result<usize, RecordFault> {
         let (mut at, mut place) = (start, 0);
         loop {
-            let cell = self.dialect.cell(text, at, is_last).map_err(|f| cell_fault(f, start))?;
+            let cell = self
+                .dialect
+                .cell(text, at, is_last)
+                .map_err(|f| cell_fault(f, start))?;
             if place < self.targets.len() {
                 if !self.targets[place].is_empty() {
                     self.cell(block, text, place, cell, shares)?;
                 }
-            } else if place > self.targets.len() || cell.end > cell.start || cell.ended_by == CellEnd::Delimiter {
+            } else if place > self.targets.len()
+                || cell.end > cell.start
+                || cell.ended_by == CellEnd::Delimiter
+            {
                 // One delimiter more at the end of a record is let pass.
                 return Err(RecordFault::Malformed(format!(
                     "more cells than the table has columns ({})",
@@ -115,14 +128,25 @@ impl CsvDecoder {
     }
 
     #[inline]
-    fn cell(&mut self, block: &Buffer, text: &[u8], place: usize, cell: Cell, shares: bool) -> Result<(), RecordFault> {
+    fn cell(
+        &mut self,
+        block: &Buffer,
+        text: &[u8],
+        place: usize,
+        cell: Cell,
+        shares: bool,
+    ) -> Result<(), RecordFault> {
         let raw = &text[cell.start..cell.end];
         let mut unescaped = std::mem::take(&mut self.scratch);
         unescaped.clear();
         if cell.has_escapes {
             self.dialect.unescape(raw, cell.is_quoted, &mut unescaped);
         }
-        let value = if cell.has_escapes { &unescaped[..] } else { raw };
+        let value = if cell.has_escapes {
+            &unescaped[..]
+        } else {
+            raw
+        };
         let mut result = Ok(());
         for target in &self.targets[place] {
             let column = &mut self.columns[target.output];
@@ -130,9 +154,12 @@ impl CsvDecoder {
                 column.push_null();
                 continue;
             }
-            if let (ColumnBuilder::Text(column), false, true, true) =
-                (&mut *column, cell.has_escapes, shares, target.path.is_empty())
-            {
+            if let (ColumnBuilder::Text(column), false, true, true) = (
+                &mut *column,
+                cell.has_escapes,
+                shares,
+                target.path.is_empty(),
+            ) {
                 column.push_shared(block, cell.start, raw.len());
                 continue;
             }
@@ -328,7 +355,11 @@ fn push_cell(dialect: &Dialect, value: &[u8], column: &mut ColumnBuilder) -> Res
             .map(|days| dates.push(days))
             .is_some()),
         ColumnBuilder::Bytes(_) => Ok(push_text(value, column, TimestampStandard::Sql)),
-        _ => Ok(push_text(value.trim_ascii(), column, TimestampStandard::Sql)),
+        _ => Ok(push_text(
+            value.trim_ascii(),
+            column,
+            TimestampStandard::Sql,
+        )),
     }
 }
 

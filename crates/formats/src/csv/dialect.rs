@@ -125,7 +125,10 @@ impl Dialect {
 }
 
 fn one_character(option: &OptionDef, value: &str) -> Error {
-    let message = format!("option 'csv.{}' is '{value}'; it takes one character", option.key);
+    let message = format!(
+        "option 'csv.{}' is '{value}'; it takes one character",
+        option.key
+    );
     Error::user("INVALID_OPTION", message)
 }
 
@@ -156,7 +159,10 @@ fn unescape_java(text: &str) -> String {
             Some('f') => out.push('\u{c}'),
             Some('u') => {
                 let digits: String = characters.clone().take(4).collect();
-                match u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32) {
+                match u32::from_str_radix(&digits, 16)
+                    .ok()
+                    .and_then(char::from_u32)
+                {
                     Some(character) if digits.len() == 4 => {
                         out.push(character);
                         characters.nth(3);
@@ -208,7 +214,9 @@ impl Dialect {
     #[inline]
     pub fn cell(&self, text: &[u8], at: usize, is_last: bool) -> Result<Cell, CellFault> {
         match self.quote {
-            Some(quote) if text.get(at) == Some(&quote) => self.quoted_cell(text, at, quote, is_last),
+            Some(quote) if text.get(at) == Some(&quote) => {
+                self.quoted_cell(text, at, quote, is_last)
+            }
             _ => self.plain_cell(text, at, is_last),
         }
     }
@@ -261,7 +269,13 @@ impl Dialect {
         }
     }
 
-    fn quoted_cell(&self, text: &[u8], at: usize, quote: u8, is_last: bool) -> Result<Cell, CellFault> {
+    fn quoted_cell(
+        &self,
+        text: &[u8],
+        at: usize,
+        quote: u8,
+        is_last: bool,
+    ) -> Result<Cell, CellFault> {
         let open = match is_last {
             true => CellFault::OpenQuote,
             false => CellFault::Incomplete,

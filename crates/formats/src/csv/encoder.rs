@@ -138,8 +138,12 @@ fn write_value(dialect: &Dialect, array: &dyn Array, row: usize, out: &mut Vec<u
         DataType::Int64 => integer!(Int64Type),
         DataType::Interval(IntervalUnit::YearMonth) => integer!(IntervalYearMonthType),
         DataType::Duration(TimeUnit::Millisecond) => integer!(DurationMillisecondType),
-        DataType::Float32 => number::write_float(out, array.as_primitive::<Float32Type>().value(row)),
-        DataType::Float64 => number::write_double(out, array.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => {
+            number::write_float(out, array.as_primitive::<Float32Type>().value(row))
+        }
+        DataType::Float64 => {
+            number::write_double(out, array.as_primitive::<Float64Type>().value(row))
+        }
         DataType::Decimal128(_, scale) => {
             let value = array.as_primitive::<Decimal128Type>().value(row);
             number::write_decimal(out, value, *scale, dialect.decimals);
@@ -149,10 +153,16 @@ fn write_value(dialect: &Dialect, array: &dyn Array, row: usize, out: &mut Vec<u
             out.extend_from_slice(BASE64.encode(array.as_binary_view().value(row)).as_bytes());
         }
         DataType::Date32 => {
-            temporal::write_date(out, i64::from(array.as_primitive::<Date32Type>().value(row)));
+            temporal::write_date(
+                out,
+                i64::from(array.as_primitive::<Date32Type>().value(row)),
+            );
         }
         DataType::Time32(TimeUnit::Millisecond) => {
-            temporal::write_time(out, array.as_primitive::<Time32MillisecondType>().value(row));
+            temporal::write_time(
+                out,
+                array.as_primitive::<Time32MillisecondType>().value(row),
+            );
         }
         DataType::Timestamp(unit, zone) => {
             let (values, per_second) = timestamp_values(array, *unit)?;
@@ -165,7 +175,11 @@ fn write_value(dialect: &Dialect, array: &dyn Array, row: usize, out: &mut Vec<u
             write_elements(dialect, items, out)?;
         }
         DataType::Struct(_) => {
-            let fields = array.as_struct().columns().iter().map(|f| (f.as_ref(), row));
+            let fields = array
+                .as_struct()
+                .columns()
+                .iter()
+                .map(|f| (f.as_ref(), row));
             write_elements(dialect, fields, out)?;
         }
         other => {

@@ -168,7 +168,13 @@ impl JsonDecoder {
 
     /// Takes back what a faulty record left behind; skips it or gives the error.
     #[cold]
-    fn reject(&mut self, fault: Box<Fault>, text: &[u8], start: usize, line: Option<u64>) -> Result<()> {
+    fn reject(
+        &mut self,
+        fault: Box<Fault>,
+        text: &[u8],
+        start: usize,
+        line: Option<u64>,
+    ) -> Result<()> {
         let num_rows = self.num_rows;
         self.columns.iter_mut().for_each(|c| c.truncate(num_rows));
         let is_other = matches!(fault.kind, FaultKind::Other(_));

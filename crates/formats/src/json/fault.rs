@@ -72,7 +72,9 @@ impl Fault {
         let message = match self.kind {
             FaultKind::Malformed { at, expected } => {
                 let character = at.saturating_sub(start) + 1;
-                format!("{place}malformed JSON at character {character}, expected {expected}: {record}")
+                format!(
+                    "{place}malformed JSON at character {character}, expected {expected}: {record}"
+                )
             }
             FaultKind::Value { text, wanted } => {
                 let value = shown(&text);

@@ -71,7 +71,10 @@ impl ObjectPlan {
     ) -> Result<Self> {
         let mut plan = Self::default();
         for (index, (name, logical)) in fields.iter().enumerate() {
-            let wanted: Vec<_> = paths.iter().filter(|(p, _)| p.first() == Some(&index)).collect();
+            let wanted: Vec<_> = paths
+                .iter()
+                .filter(|(p, _)| p.first() == Some(&index))
+                .collect();
             if wanted.is_empty() {
                 continue;
             }
@@ -98,7 +101,9 @@ impl ObjectPlan {
             }
             if !inner.is_empty() {
                 let LogicalType::Row(row) = logical else {
-                    return Err(Error::internal(format!("a path into '{name}', which is no row")));
+                    return Err(Error::internal(format!(
+                        "a path into '{name}', which is no row"
+                    )));
                 };
                 let row: Vec<_> = row
                     .iter()
@@ -184,7 +189,9 @@ pub(crate) fn check_map_key(key: &LogicalType, map: &LogicalType, format: &str) 
     }
     Err(Error::user(
         "UNSUPPORTED_TYPE",
-        format!("format '{format}' writes map keys as strings and cannot hold {map}; declare the key as STRING"),
+        format!(
+            "format '{format}' writes map keys as strings and cannot hold {map}; declare the key as STRING"
+        ),
     ))
 }
 

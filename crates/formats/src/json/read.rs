@@ -31,7 +31,12 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     /// Reads the object at the cursor: each column that the plan fills gets exactly one value,
     /// the last one where a key stands twice.
-    pub fn object(&mut self, plan: &mut ObjectPlan, columns: &mut [ColumnBuilder], base: usize) -> Scanned<()> {
+    pub fn object(
+        &mut self,
+        plan: &mut ObjectPlan,
+        columns: &mut [ColumnBuilder],
+        base: usize,
+    ) -> Scanned<()> {
         if self.scanner.peek() != Some(b'{') {
             return Err(self.scanner.malformed("'{'"));
         }
@@ -50,7 +55,12 @@ impl Reader<'_> {
     }
 
     /// Reads the members of an object; returns how many wanted keys were found.
-    fn members(&mut self, plan: &mut ObjectPlan, columns: &mut [ColumnBuilder], base: usize) -> Scanned<usize> {
+    fn members(
+        &mut self,
+        plan: &mut ObjectPlan,
+        columns: &mut [ColumnBuilder],
+        base: usize,
+    ) -> Scanned<usize> {
         let (mut found, mut place) = (0, 0);
         loop {
             let wanted = self.key(plan, place)?;
@@ -113,7 +123,12 @@ impl Reader<'_> {
     }
 
     /// Reads the value at the cursor into every column that `key` fills.
-    fn wanted_value(&mut self, key: &mut Key, columns: &mut [ColumnBuilder], base: usize) -> Scanned<()> {
+    fn wanted_value(
+        &mut self,
+        key: &mut Key,
+        columns: &mut [ColumnBuilder],
+        base: usize,
+    ) -> Scanned<()> {
         let start = self.scanner.at;
         let mut is_first = true;
         for (output, value) in &mut key.outputs {
@@ -153,11 +168,19 @@ impl Reader<'_> {
     fn wrong_value(&mut self, wanted: &str) -> Scanned<()> {
         let start = self.scanner.at;
         self.scanner.skip_value()?;
-        Err(Fault::value(&self.scanner.text[start..self.scanner.at], wanted))
+        Err(Fault::value(
+            &self.scanner.text[start..self.scanner.at],
+            wanted,
+        ))
     }
 
     /// Gives the columns of missing keys a NULL.
-    fn fill_missing(&mut self, plan: &ObjectPlan, columns: &mut [ColumnBuilder], base: usize) -> Scanned<()> {
+    fn fill_missing(
+        &mut self,
+        plan: &ObjectPlan,
+        columns: &mut [ColumnBuilder],
+        base: usize,
+    ) -> Scanned<()> {
         for key in &plan.keys {
             let is_missing = key.leaves.iter().any(|&l| columns[l].len() == base);
             if is_missing && self.rules.fail_on_missing_field {
@@ -401,18 +424,10 @@ pub(crate) fn push_text(
             c.push(trimmed.eq_ignore_ascii_case(b"true"));
             Some(())
         }
-        ColumnBuilder::TinyInt(c) => integer()
-            .and_then(|v| v.try_into().ok())
-            .map(|v| c.push(v)),
-        ColumnBuilder::SmallInt(c) => integer()
-            .and_then(|v| v.try_into().ok())
-            .map(|v| c.push(v)),
-        ColumnBuilder::Int(c) => integer()
-            .and_then(|v| v.try_into().ok())
-            .map(|v| c.push(v)),
-        ColumnBuilder::YearMonth(c) => integer()
-            .and_then(|v| v.try_into().ok())
-            .map(|v| c.push(v)),
+        ColumnBuilder::TinyInt(c) => integer().and_then(|v| v.try_into().ok()).map(|v| c.push(v)),
+        ColumnBuilder::SmallInt(c) => integer().and_then(|v| v.try_into().ok()).map(|v| c.push(v)),
+        ColumnBuilder::Int(c) => integer().and_then(|v| v.try_into().ok()).map(|v| c.push(v)),
+        ColumnBuilder::YearMonth(c) => integer().and_then(|v| v.try_into().ok()).map(|v| c.push(v)),
         ColumnBuilder::BigInt(c) => integer().map(|v| c.push(v)),
         ColumnBuilder::DaySecond(c) => integer().map(|v| c.push(v)),
         ColumnBuilder::Float(c) => number::parse_float(trimmed).map(|v| c.push(v)),

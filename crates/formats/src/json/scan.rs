@@ -132,9 +132,8 @@ impl<'a> Scanner<'a> {
             // With this bit set, `[` is `{` and `]` is `}`; a control character that becomes `"`
             // is told apart below.
             let folded = word | (ONES * 0x20);
-            let hits = bytes_equal(folded, b'"')
-                | bytes_equal(folded, b'{')
-                | bytes_equal(folded, b'}');
+            let hits =
+                bytes_equal(folded, b'"') | bytes_equal(folded, b'{') | bytes_equal(folded, b'}');
             if hits != 0 {
                 self.at += (hits.trailing_zeros() / 8) as usize;
                 return Ok(self.text[self.at]);
@@ -197,8 +196,20 @@ impl<'a> Scanner<'a> {
                 return Ok(Token::Bare { start, end });
             }
             Some(b'n') => self.literal(b"null", Token::Null),
-            Some(b't') => self.literal(b"true", Token::Bare { start, end: start + 4 }),
-            Some(b'f') => self.literal(b"false", Token::Bare { start, end: start + 5 }),
+            Some(b't') => self.literal(
+                b"true",
+                Token::Bare {
+                    start,
+                    end: start + 4,
+                },
+            ),
+            Some(b'f') => self.literal(
+                b"false",
+                Token::Bare {
+                    start,
+                    end: start + 5,
+                },
+            ),
             _ => None,
         };
         token.ok_or_else(|| self.malformed("a value"))

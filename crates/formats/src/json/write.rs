@@ -41,7 +41,11 @@ enum ColumnWriter<'a> {
     DaySecond(&'a DurationMillisecondArray),
     Row(RowWriter<'a>),
     Array(&'a ListArray, Box<NullableWriter<'a>>),
-    Map(&'a MapArray, Box<NullableWriter<'a>>, Box<NullableWriter<'a>>),
+    Map(
+        &'a MapArray,
+        Box<NullableWriter<'a>>,
+        Box<NullableWriter<'a>>,
+    ),
 }
 
 struct NullableWriter<'a> {
@@ -180,11 +184,15 @@ impl<'a> ColumnWriter<'a> {
             Self::BigInt(a) => number::write_integer(out, a.value(row)),
             Self::Float(a) => {
                 let value = a.value(row);
-                quoted_unless(value.is_finite(), out, |out| number::write_float(out, value));
+                quoted_unless(value.is_finite(), out, |out| {
+                    number::write_float(out, value)
+                });
             }
             Self::Double(a) => {
                 let value = a.value(row);
-                quoted_unless(value.is_finite(), out, |out| number::write_double(out, value));
+                quoted_unless(value.is_finite(), out, |out| {
+                    number::write_double(out, value)
+                });
             }
             Self::Decimal(a, scale) => {
                 number::write_decimal(out, a.value(row), *scale, rules.decimals);
@@ -291,9 +299,9 @@ pub(crate) fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     out.reserve(text.len() + 2);
     out.push(b'"');
     // Checked as a whole first: the loop without exit is vectorised.
-    let is_clean = text
-        .iter()
-        .fold(true, |clean, &b| clean & (b >= 0x20) & (b != b'"') & (b != b'\\'));
+    let is_clean = text.iter().fold(true, |clean, &b| {
+        clean & (b >= 0x20) & (b != b'"') & (b != b'\\')
+    });
     if is_clean {
         out.extend_from_slice(text);
     } else {

@@ -1,0 +1,368 @@
+//! Turns decoded envelopes into rows with row kinds.
+
+use arrow::array::*;
+use arrow::buffer::Buffer;
+use arrow::compute::interleave;
+use arrow::datatypes::SchemaRef;
+use flott_core::changelog::{ChangelogBatch, RowKind};
+use flott_core::format::{DecodeRequest, Decoder};
+use flott_core::source::FieldPath;
+use flott_core::{Error, Result};
+
+use super::Dialect;
+use super::envelope::{self, AFTER, BEFORE, DATABASE, KIND, TABLE};
+use crate::json::read::ReadRules;
+use crate::json::{JsonDecoder, requested_columns};
+
+/// Which changes are read, by equality; `None` reads all.
+pub(super) struct Included {
+    pub database: Option<String>,
+    pub table: Option<String>,
+}
+
+pub(super) struct ChangeDecoder {
+    dialect: Dialect,
+    format: &'static str,
+    inner: JsonDecoder,
+    schema: SchemaRef,
+    /// For each requested field: which column of the envelope's rows, and the way into it.
+    fields: Vec<(usize, Vec<usize>)>,
+    /// How many columns the envelope's rows have.
+    num_columns: usize,
+    ignores_errors: bool,
+    included: Included,
+    /// Well-formed JSON that was no change.
+    num_skipped: u64,
+}
+
+/// Rows after the change come from array 0, those before it from array 1.
+const FROM_AFTER: usize = 0;
+const FROM_BEFORE: usize = 1;
+
+/// The rows to produce: a kind, and where each wanted column of the row stands.
+#[derive(Default)]
+struct Produced {
+    kinds: Vec<u8>,
+    /// By wanted column.
+    sources: Vec<Vec<(usize, usize)>>,
+}
+
+impl Produced {
+    fn push(&mut self, kind: RowKind, source: impl Fn(usize) -> (usize, usize)) {
+        self.kinds.push(kind as u8);
+        for (column, sources) in self.sources.iter_mut().enumerate() {
+            sources.push(source(column));
+        }
+    }
+}
+
+/// A decoded batch of envelopes.
+struct Envelopes {
+    after: ArrayRef,
+    before: ArrayRef,
+    kinds: StringViewArray,
+    databases: StringViewArray,
+    tables: StringViewArray,
+    lines: Vec<u64>,
+}
+
+impl ChangeDecoder {
+    pub fn new(
+        dialect: Dialect,
+        format: &'static str,
+        request: &DecodeRequest,
+        rules: ReadRules,
+        includes_schema: bool,
+        included: Included,
+    ) -> Result<Self> {
+        let (_, schema) = requested_columns(request)?;
+        let mut wanted: Vec<usize> = request.fields.iter().map(|p| p.0[0]).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let place = |column: usize| wanted.iter().position(|w| *w == column).unwrap_or_default();
+        let fields = request
+            .fields
+            .iter()
+            .map(|p| (place(p.0[0]), p.0[1..].to_vec()))
+            .collect();
+        let envelope = envelope::schema_of(dialect, &request.schema, &wanted);
+        let paths = (0..envelope.len()).map(|column| match includes_schema {
+            true => FieldPath(vec![0, column]),
+            false => FieldPath::column(column),
+        });
+        let mut inner = JsonDecoder::new(
+            &DecodeRequest {
+                fields: paths.collect(),
+                schema: match includes_schema {
+                    true => envelope::in_payload(&envelope),
+                    false => envelope,
+                },
+                options: request.options.clone(),
+                batch_size: request.batch_size,
+            },
+            rules,
+            format,
+        )?;
+        inner.keep_lines();
+        Ok(Self {
+            dialect,
+            format,
+            inner,
+            schema,
+            fields,
+            num_columns: wanted.len(),
+            ignores_errors: rules.ignore_parse_errors,
+            included,
+            num_skipped: 0,
+        })
+    }
+
+    /// The rows that the envelope in `row` gives.
+    fn change(&self, envelopes: &Envelopes, row: usize, produced: &mut Produced) -> Result<()> {
+        if !self.is_included(envelopes, row) {
+            return Ok(());
+        }
+        let kind = match envelopes.kinds.is_valid(row) {
+            true => envelopes.kinds.value(row),
+            false => return Err(self.fault(envelopes, row, "no kind of change")),
+        };
+        match (self.dialect, kind) {
+            (Dialect::Debezium, "c" | "r") | (Dialect::Ogg, "I") => {
+                self.whole(envelopes, row, FROM_AFTER, RowKind::Insert, produced)
+            }
+            (Dialect::Debezium, "u") | (Dialect::Ogg, "U") => {
+                // Both must be there before either is produced.
+                self.check_present(envelopes, row, FROM_BEFORE)?;
+                self.check_present(envelopes, row, FROM_AFTER)?;
+                self.whole(envelopes, row, FROM_BEFORE, RowKind::UpdateBefore, produced)?;
+                self.whole(envelopes, row, FROM_AFTER, RowKind::UpdateAfter, produced)
+            }
+            (Dialect::Debezium, "d") | (Dialect::Ogg, "D") => {
+                self.whole(envelopes, row, FROM_BEFORE, RowKind::Delete, produced)
+            }
+            (Dialect::Ogg, "T") => Ok(()),
+            (Dialect::Maxwell, "insert" | "bootstrap-insert") | (Dialect::Canal, "INSERT") => {
+                self.all_after(envelopes, row, RowKind::Insert, produced)
+            }
+            (Dialect::Maxwell, "delete") | (Dialect::Canal, "DELETE") => {
+                self.all_after(envelopes, row, RowKind::Delete, produced)
+            }
+            (Dialect::Maxwell, "update") | (Dialect::Canal, "UPDATE") => {
+                self.patched(envelopes, row, produced)
+            }
+            // A change of the table's structure, and marks around a first copy, hold no rows.
+            (Dialect::Canal, "CREATE") => Ok(()),
+            (Dialect::Maxwell, "bootstrap-start" | "bootstrap-complete") => Ok(()),
+            _ => Err(self.fault(envelopes, row, &format!("unknown kind of change '{kind}'"))),
+        }
+    }
+
+    fn is_included(&self, envelopes: &Envelopes, row: usize) -> bool {
+        let holds = |wanted: &Option<String>, values: &StringViewArray| {
+            wanted
+                .as_ref()
+                .is_none_or(|w| values.is_valid(row) && values.value(row) == w)
+        };
+        holds(&self.included.database, &envelopes.databases)
+            && holds(&self.included.table, &envelopes.tables)
+    }
+
+    fn check_present(&self, envelopes: &Envelopes, row: usize, from: usize) -> Result<()> {
+        let (rows, name) = match from {
+            FROM_AFTER => (&envelopes.after, "after"),
+            _ => (&envelopes.before, "before"),
+        };
+        if rows.is_valid(row) {
+            return Ok(());
+        }
+        let what = match from {
+            FROM_BEFORE => format!(
+                "the \"{name}\" field of a {} is null; if it comes from PostgreSQL, set the table's REPLICA IDENTITY to FULL",
+                envelopes.kinds.value(row)
+            ),
+            _ => format!("the \"{name}\" field is null"),
+        };
+        Err(self.fault(envelopes, row, &what))
+    }
+
+    /// One row, taken whole.
+    fn whole(
+        &self,
+        envelopes: &Envelopes,
+        row: usize,
+        from: usize,
+        kind: RowKind,
+        produced: &mut Produced,
+    ) -> Result<()> {
+        self.check_present(envelopes, row, from)?;
+        produced.push(kind, |_| (from, row));
+        Ok(())
+    }
+
+    /// The places in the rows after the change that belong to the record in `row`.
+    fn after_range(&self, envelopes: &Envelopes, row: usize) -> Result<std::ops::Range<usize>> {
+        if envelopes.after.is_null(row) {
+            return Err(self.fault(envelopes, row, "the \"data\" field is null"));
+        }
+        Ok(range(&envelopes.after, row))
+    }
+
+    fn all_after(
+        &self,
+        envelopes: &Envelopes,
+        row: usize,
+        kind: RowKind,
+        produced: &mut Produced,
+    ) -> Result<()> {
+        for place in self.after_range(envelopes, row)? {
+            produced.push(kind, |_| (FROM_AFTER, place));
+        }
+        Ok(())
+    }
+
+    /// Updates of which `old` holds only the fields that have changed.
+    fn patched(&self, envelopes: &Envelopes, row: usize, produced: &mut Produced) -> Result<()> {
+        let after = self.after_range(envelopes, row)?;
+        let old = range(&envelopes.before, row);
+        let is_complete = envelopes.before.is_valid(row) && old.len() == after.len();
+        if !is_complete {
+            let what = "the \"old\" field has not as many rows as \"data\"";
+            return Err(self.fault(envelopes, row, what));
+        }
+        let old_rows = rows_of(&envelopes.before);
+        for (place, old) in after.zip(old) {
+            produced.push(RowKind::UpdateBefore, |column| {
+                let presence = old_rows.column(self.num_columns + column);
+                match presence.is_valid(old) {
+                    true => (FROM_BEFORE, old),
+                    false => (FROM_AFTER, place),
+                }
+            });
+            produced.push(RowKind::UpdateAfter, |_| (FROM_AFTER, place));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn fault(&self, envelopes: &Envelopes, row: usize, what: &str) -> Error {
+        let line = match envelopes.lines.get(row) {
+            Some(line) if *line > 0 => format!("line {line}: "),
+            _ => String::new(),
+        };
+        let message = format!("{line}not a {} change: {what}", self.format);
+        Error::user("MALFORMED_RECORD", message)
+    }
+
+    fn columns(&self, envelopes: &Envelopes, produced: &Produced) -> Result<Vec<ArrayRef>> {
+        let (after, before) = (rows_of(&envelopes.after), rows_of(&envelopes.before));
+        let mut columns = Vec::with_capacity(self.fields.len());
+        for (column, path) in &self.fields {
+            let mut sides = [
+                after.column(*column).clone(),
+                before.column(*column).clone(),
+            ];
+            for side in &mut sides {
+                *side = path
+                    .iter()
+                    .try_fold(side.clone(), |a, &i| into_row(&a, i))?;
+            }
+            let arrays = [sides[0].as_ref(), sides[1].as_ref()];
+            columns.push(interleave(&arrays, &produced.sources[*column])?);
+        }
+        Ok(columns)
+    }
+}
+
+/// The field `index` of a row column, NULL where the row is.
+fn into_row(array: &ArrayRef, index: usize) -> Result<ArrayRef> {
+    let rows = array.as_struct();
+    let child = rows.column(index);
+    match rows.nulls() {
+        None => Ok(child.clone()),
+        Some(nulls) => {
+            let all = arrow::buffer::NullBuffer::union(Some(nulls), child.nulls());
+            let data = child.to_data().into_builder().nulls(all).build()?;
+            Ok(make_array(data))
+        }
+    }
+}
+
+/// The rows inside a column of rows or of lists of rows.
+fn rows_of(array: &ArrayRef) -> &StructArray {
+    match array.as_list_opt::<i32>() {
+        Some(lists) => lists.values().as_struct(),
+        None => array.as_struct(),
+    }
+}
+
+/// Where the rows of `row` stand in [`rows_of`] the column.
+fn range(array: &ArrayRef, row: usize) -> std::ops::Range<usize> {
+    match array.as_list_opt::<i32>() {
+        Some(lists) => {
+            let offsets = lists.value_offsets();
+            offsets[row] as usize..offsets[row + 1] as usize
+        }
+        None => row..row + 1,
+    }
+}
+
+impl Decoder for ChangeDecoder {
+    fn decode_block(&mut self, block: &Buffer, is_last: bool) -> Result<usize> {
+        self.inner.decode_block(block, is_last)
+    }
+
+    fn decode_message(&mut self, message: &[u8]) -> Result<()> {
+        // A tombstone follows a deletion in a compacted topic.
+        match message {
+            [] => Ok(()),
+            _ => self.inner.decode_message(message),
+        }
+    }
+
+    fn num_rows(&self) -> usize {
+        self.inner.num_rows()
+    }
+
+    fn flush(&mut self) -> Result<Option<ChangelogBatch>> {
+        let Some(batch) = self.inner.flush()? else {
+            return Ok(None);
+        };
+        let text = |column: usize| batch.column(column).as_string_view().clone();
+        let envelopes = Envelopes {
+            after: batch.column(AFTER).clone(),
+            before: batch.column(BEFORE).clone(),
+            kinds: text(KIND),
+            databases: text(DATABASE),
+            tables: text(TABLE),
+            lines: self.inner.take_lines(),
+        };
+        let mut produced = Produced {
+            kinds: Vec::with_capacity(batch.num_rows()),
+            sources: vec![Vec::new(); self.num_columns],
+        };
+        for row in 0..batch.num_rows() {
+            if let Err(error) = self.change(&envelopes, row, &mut produced) {
+                if !self.ignores_errors {
+                    return Err(error);
+                }
+                self.num_skipped += 1;
+            }
+        }
+        let num_rows = produced.kinds.len();
+        if num_rows == 0 {
+            return Ok(None);
+        }
+        let columns = self.columns(&envelopes, &produced)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(num_rows));
+        let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        Ok(Some(ChangelogBatch::new(rows, Some(produced.kinds.into()))))
+    }
+
+    fn num_skipped(&self) -> u64 {
+        self.inner.num_skipped() + self.num_skipped
+    }
+
+    fn set_first_line(&mut self, lines_before: u64) {
+        self.inner.set_first_line(lines_before);
+    }
+}
