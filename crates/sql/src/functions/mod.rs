@@ -34,8 +34,8 @@ macro_rules! function {
 pub mod arithmetic;
 pub mod bind;
 pub mod cast;
-pub mod collection;
 pub mod coercion;
+pub mod collection;
 pub mod comparison;
 pub mod conditional;
 pub mod hash;
@@ -45,7 +45,6 @@ pub mod string;
 pub mod temporal;
 #[cfg(test)]
 pub mod testing;
-pub mod value;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -67,9 +66,9 @@ static GROUPS: &[&[&FunctionDef]] = &[
     arithmetic::LIST,
     conditional::LIST,
     temporal::LIST,
-    value::LIST,
     string::LIST,
     hash::LIST,
+    collection::LIST,
 ];
 
 static BY_NAME: LazyLock<StableHashMap<&'static str, &'static FunctionDef>> = LazyLock::new(|| {
@@ -196,4 +195,61 @@ pub trait Kernel: Send + Sync + fmt::Debug {
     /// `arguments` have the bound types; a scalar stands for a column of `num_rows` equal values.
     /// The result has the bound return type: a column of `num_rows`, or a scalar.
     fn evaluate(&self, arguments: &[ColumnarValue], num_rows: usize) -> Result<ColumnarValue>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_function_is_documented_and_found_by_its_names() {
+        let mut names = BTreeSet::new();
+        for function in all() {
+            for name in std::iter::once(&function.name).chain(function.aliases) {
+                assert!(names.insert(*name), "{name} is listed twice");
+                assert_eq!(
+                    find(&name.to_lowercase()).map(|f| f.name),
+                    Some(function.name)
+                );
+            }
+            let name = function.name;
+            assert!(
+                function.doc.ends_with('.'),
+                "the doc of {name} is a sentence"
+            );
+            assert!(!function.syntax.is_empty(), "the syntax of {name}");
+            assert!(!function.examples.is_empty(), "an example of {name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_suggests_the_nearest() {
+        let error = resolve("DATE_FORMATT").expect_err("no such function");
+        assert_eq!(error.code(), "UNKNOWN_FUNCTION");
+        assert!(error.message().contains("DATE_FORMAT"), "{error}");
+    }
+
+    #[test]
+    fn no_function_panics_on_a_strange_call() {
+        use testing::values::{int, null, string};
+        let strange = [vec![], vec![null()], vec![int(1)], vec![string("x")]];
+        let pairs = [
+            vec![null(), null()],
+            vec![int(1), string("x")],
+            vec![string("x"), int(-1)],
+        ];
+        let long = [
+            vec![null(); 3],
+            vec![string("x"); 3],
+            vec![int(1); 4],
+            vec![null(); 5],
+        ];
+        for arguments in strange.iter().chain(&pairs).chain(&long) {
+            for function in all() {
+                let _ = testing::call(function.name, arguments);
+            }
+        }
+    }
 }

@@ -48,7 +48,6 @@ pub static LIST: &[&FunctionDef] = &[
     &real::E,
     &random::RAND,
     &random::RAND_INTEGER,
-    &random::UUID,
     &digits::BIN,
     &digits::HEX,
     &digits::UNHEX,

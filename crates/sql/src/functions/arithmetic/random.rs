@@ -1,15 +1,14 @@
 //! Random numbers: Java's generator, so that a seed gives the numbers that Flink gives.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use arrow::datatypes::{Float64Type, Int32Type};
 use flott_core::Result;
 use flott_core::clock::Clock;
 use flott_core::types::LogicalType;
 
-use crate::functions::kernel::{collect, collect_text, volatile};
+use crate::functions::kernel::{collect, volatile};
 use crate::functions::{BindContext, BoundFunction};
 
 function!(
@@ -18,7 +17,7 @@ function!(
     Arithmetic,
     "RAND([seed])",
     "A random DOUBLE from 0 to less than 1.",
-    [],
+    [("RAND() < 1", "TRUE")],
     bind_rand,
     volatile
 );
@@ -30,16 +29,6 @@ function!(
     "A random INT from 0 to less than the bound.",
     [("RAND_INTEGER(1)", "0")],
     bind_integer,
-    volatile
-);
-function!(
-    UUID,
-    "UUID",
-    Arithmetic,
-    "UUID()",
-    "A random universally unique identifier (RFC 4122, version 4).",
-    [],
-    bind_uuid,
     volatile
 );
 
@@ -80,10 +69,6 @@ impl JavaRandom {
             bits = self.next(31);
         }
         bits % bound
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        (self.next(32) as u32 as u64) << 32 | self.next(32) as u32 as u64
     }
 }
 
@@ -137,36 +122,6 @@ fn bind_integer(c: &BindContext<'_>) -> Result<BoundFunction> {
     Ok(BoundFunction::new(
         types,
         c.returns(LogicalType::Int),
-        kernel,
-    ))
-}
-
-fn bind_uuid(c: &BindContext<'_>) -> Result<BoundFunction> {
-    c.expect_count(0..=0)?;
-    let clock: Arc<dyn Clock> = c.session.clock.clone();
-    let label = format!("UUID {}", fresh_seed(clock.as_ref()));
-    let kernel = volatile(label, move |args| {
-        let mut random = JavaRandom::new(fresh_seed(clock.as_ref()));
-        collect_text(args.num_rows(), |_, out| {
-            let (high, low) = (random.next_u64(), random.next_u64());
-            let id = (u128::from(high) << 64 | u128::from(low)) & !(0xf << 76 | 0x3 << 62)
-                | (0x4 << 76)
-                | (0x2 << 62);
-            let part = |shift: u32, bits: u32| (id >> shift) & ((1 << bits) - 1);
-            let _ = write!(
-                out,
-                "{:08x}-{:04x}-{:04x}",
-                part(96, 32),
-                part(80, 16),
-                part(64, 16)
-            );
-            let _ = write!(out, "-{:04x}-{:012x}", part(48, 16), part(0, 48));
-            Ok(true)
-        })
-    });
-    Ok(BoundFunction::new(
-        Vec::new(),
-        LogicalType::Char(36).not_null(),
         kernel,
     ))
 }

@@ -126,7 +126,8 @@ fn shape_array(array: &ArrayRef, logical: &LogicalType, shape: Shape) -> Result<
     macro_rules! float {
         ($type:ty) => {{
             let values = array.as_primitive::<$type>();
-            let sign = |v: <$type as ArrowPrimitiveType>::Native| if v == 0.0 { v } else { v.signum() };
+            let sign =
+                |v: <$type as ArrowPrimitiveType>::Native| if v == 0.0 { v } else { v.signum() };
             Arc::new(match shape {
                 Shape::Abs => values.unary::<_, $type>(|v| v.abs()),
                 Shape::Sign => values.unary::<_, $type>(sign),

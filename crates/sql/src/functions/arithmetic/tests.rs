@@ -165,6 +165,4 @@ fn a_seed_gives_javas_numbers() {
     assert_eq!(random.next_int(10), 0);
     assert_eq!(random.next_int(10), 3);
     assert_eq!(JavaRandom::new(42).next_double(), 0.7275636800328681);
-    let id = call("UUID", &[]).expect("a UUID").0;
-    assert_eq!((id.len(), id.as_bytes()[14]), (36, b'4'));
 }

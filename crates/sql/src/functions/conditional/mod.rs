@@ -1,4 +1,4 @@
-//! Conditional functions, tests of strings, and facts about types and the session.
+//! Conditional functions, and facts about types and the session.
 //!
 //! The binder turns IF, IFNULL, NULLIF and COALESCE into CASE where an argument may fail: a kernel
 //! sees all arguments evaluated.
@@ -16,7 +16,7 @@ use flott_core::types::{DataType, LogicalType};
 use super::coercion::common_type;
 use super::comparison::compare::{Comparison, compare_args};
 use super::comparison::comparison_types;
-use super::kernel::{Args, Bool, Text, collect_text, columns, unary};
+use super::kernel::{Args, collect_text, columns};
 use super::{BindContext, BoundFunction, FunctionDef};
 
 /// The functions of this group.
@@ -27,9 +27,6 @@ pub static LIST: &[&FunctionDef] = &[
     &COALESCE,
     &GREATEST,
     &LEAST,
-    &IS_ALPHA,
-    &IS_DECIMAL,
-    &IS_DIGIT,
     &TYPEOF,
     &CURRENT_DATABASE,
     &CURRENT_CATALOG,
@@ -88,33 +85,6 @@ function!(
     "The least value; NULL if one is NULL.",
     [("LEAST(1, 3, 2)", "1")],
     |c| bind_extreme(c, Comparison::Less)
-);
-function!(
-    IS_ALPHA,
-    "IS_ALPHA",
-    Conditional,
-    "IS_ALPHA(string)",
-    "Whether every character is a letter; FALSE for an empty string.",
-    [("IS_ALPHA('abc')", "TRUE")],
-    |c| bind_test(c, "alpha", |t| all(t, char::is_alphabetic))
-);
-function!(
-    IS_DECIMAL,
-    "IS_DECIMAL",
-    Conditional,
-    "IS_DECIMAL(string)",
-    "Whether a string can be read as a number.",
-    [("IS_DECIMAL('1.5')", "TRUE")],
-    |c| bind_test(c, "decimal", is_decimal)
-);
-function!(
-    IS_DIGIT,
-    "IS_DIGIT",
-    Conditional,
-    "IS_DIGIT(string)",
-    "Whether every character is a digit; FALSE for an empty string.",
-    [("IS_DIGIT('123')", "TRUE")],
-    |c| bind_test(c, "digit", |t| all(t, char::is_numeric))
 );
 function!(
     TYPEOF,
@@ -259,24 +229,6 @@ fn bind_extreme(c: &BindContext<'_>, comparison: Comparison) -> Result<BoundFunc
     Ok(BoundFunction::new(types, common, kernel))
 }
 
-fn all(text: &str, is_member: impl Fn(char) -> bool) -> bool {
-    !text.is_empty() && text.chars().all(is_member)
-}
-
-fn is_decimal(text: &str) -> bool {
-    flott_core::text::parse_decimal(text, 38, 18).is_some()
-}
-
-fn bind_test(c: &BindContext<'_>, label: &str, holds: fn(&str) -> bool) -> Result<BoundFunction> {
-    let types = c.expect_text(1..=1)?;
-    let kernel = unary::<Text, Bool>(label, holds);
-    Ok(BoundFunction::new(
-        types,
-        c.returns(LogicalType::Boolean),
-        kernel,
-    ))
-}
-
 fn bind_typeof(c: &BindContext<'_>) -> Result<BoundFunction> {
     c.expect_count(1..=2)?;
     let name = c.argument(0)?.data_type.to_string();
@@ -344,10 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_tested_and_types_named() {
-        assert_eq!(show("IS_ALPHA", &[string("abc1")]), "FALSE");
-        assert_eq!(show("IS_DIGIT", &[string("123")]), "TRUE");
-        assert_eq!(show("IS_DECIMAL", &[string("1e5")]), "TRUE");
+    fn types_and_the_session_are_named() {
         assert_eq!(show("TYPEOF", &[int(1)]), "INT NOT NULL");
         assert_eq!(
             call("CURRENT_DATABASE", &[]).expect("a name").0,
