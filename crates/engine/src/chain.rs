@@ -313,12 +313,12 @@ impl Chain {
     /// Calls the operators whose time has come.
     pub fn fire_timers(&mut self, now_ms: i64) -> Result<()> {
         for first in 0..self.links.len() {
-            if let Some((link, rest)) = self.links[first..].split_first_mut() {
-                if link.operator.next_timer_ms().is_some_and(|t| t <= now_ms) {
-                    link.call(rest, &mut self.tail, |operator, out| {
-                        operator.on_timer(now_ms, out)
-                    })?;
-                }
+            if let Some((link, rest)) = self.links[first..].split_first_mut()
+                && link.operator.next_timer_ms().is_some_and(|t| t <= now_ms)
+            {
+                link.call(rest, &mut self.tail, |operator, out| {
+                    operator.on_timer(now_ms, out)
+                })?;
             }
         }
         if let Tail::Sink(sink) = &mut self.tail {

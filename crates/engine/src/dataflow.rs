@@ -173,10 +173,10 @@ fn connect<'scope>(
 
 /// An error that reaches a host has failed the job already, unless it is the host's own.
 fn fail_unless_failed(job: &JobState, result: Result<()>) {
-    if let Err(error) = result {
-        if !job.is_stopped() {
-            job.fail(error);
-        }
+    if let Err(error) = result
+        && !job.is_stopped()
+    {
+        job.fail(error);
     }
 }
 

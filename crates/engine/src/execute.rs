@@ -195,7 +195,7 @@ fn run_simulated(
     baton.wait_for_all();
     let mut random = Random::new(seed);
     let (mut turn, mut quiet_since, mut last_events) = (0u64, 0u64, 0u64);
-    while baton.give(random.next()) {
+    while baton.give(random.draw()) {
         turn += 1;
         if job.options.checkpoint_interval_ms.is_some() && turn % CHECKPOINT_TURNS == 0 {
             follow(job, job.trigger_checkpoint().map(|_| ()));

@@ -261,6 +261,7 @@ impl JobHandle {
         self.state.trigger_checkpoint()
     }
 
+    /// Whether [`JobHandle::wait`] would not wait.
     pub fn is_finished(&self) -> bool {
         self.state.result.lock().is_some()
     }
@@ -279,6 +280,7 @@ impl JobHandle {
         }
     }
 
+    /// Rows read and written so far, and how far event time has come.
     pub fn progress(&self) -> JobProgress {
         let report = self.state.report();
         let nodes = self.state.graph.nodes.iter().zip(&self.state.metrics);

@@ -14,7 +14,7 @@
 //! | `flow` | sources wait while too many bytes are under way |
 //! | `worker`, `timers` | a worker's loop, processing time |
 //! | [`checkpoint`], `enumerator`, [`restore`] | consistent cuts, and starting from one |
-//! | [`simulation`] | one worker at a time, by a seed |
+//! | `simulation` | one worker at a time, by a seed |
 //! | [`testing`] | the harness for operators |
 //!
 //! Timely's timestamp is the checkpoint's epoch; event time is data: watermarks travel in-band.
@@ -38,7 +38,7 @@ pub mod plan;
 mod prepare;
 pub mod restore;
 mod sender;
-pub mod simulation;
+mod simulation;
 mod source_host;
 pub mod testing;
 mod timers;

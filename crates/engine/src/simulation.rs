@@ -174,7 +174,7 @@ impl Random {
         Self(mix(seed, 0x9e37_79b9))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0, 0x2545_f491_4f6c_dd1d)
     }

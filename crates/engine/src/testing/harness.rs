@@ -49,6 +49,7 @@ pub struct Harness {
 }
 
 impl Harness {
+    /// A harness for the operators that this factory makes, without inputs yet.
     pub fn new(factory: Arc<dyn OperatorFactory>) -> Self {
         Self {
             factory,
