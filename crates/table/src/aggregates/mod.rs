@@ -3,7 +3,20 @@
 //! An accumulator holds the values of all groups of one operator in columns, indexed by a dense
 //! group number that the operator's group table hands out.
 
+mod bind;
 mod call;
+mod collect;
+mod count;
+mod counted;
+mod distinct;
+mod encoded;
+mod json;
+mod kept;
+mod listed;
+mod rows;
+mod sum;
+mod value;
+mod variance;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use flott_core::Result;
@@ -12,7 +25,14 @@ use flott_core::types::DataType;
 pub use call::{AggregateCallConfig, Phase};
 
 /// Every aggregate function.
-pub static LIST: &[&[AggregateFunction]] = &[];
+pub static LIST: &[&[AggregateFunction]] = &[
+    count::FUNCTIONS,
+    sum::FUNCTIONS,
+    value::FUNCTIONS,
+    variance::FUNCTIONS,
+    collect::FUNCTIONS,
+    json::FUNCTIONS,
+];
 
 /// The aggregate function of this name or alias, in any case of letters.
 pub fn find(name: &str) -> Option<&'static AggregateFunction> {
@@ -40,6 +60,25 @@ pub struct AggregateFunction {
     pub ignores_distinct: bool,
     /// Whether the order of rows matters (FIRST_VALUE, LISTAGG): never split in two phases.
     pub is_order_sensitive: bool,
+}
+
+impl AggregateFunction {
+    /// Makes the accumulator of a call; `retractable` when rows will also be removed.
+    ///
+    /// # Errors
+    /// Types that [`AggregateFunction::bind`] does not give.
+    pub fn accumulator(
+        &self,
+        types: &AggregateTypes,
+        is_distinct: bool,
+        retractable: bool,
+    ) -> Result<Box<dyn Accumulator>> {
+        let inner = (self.create)(types, retractable)?;
+        if !is_distinct || self.ignores_distinct || types.arguments.is_empty() {
+            return Ok(inner);
+        }
+        Ok(Box::new(distinct::Distinct::new(types, inner)?))
+    }
 }
 
 /// How an aggregate call is typed.

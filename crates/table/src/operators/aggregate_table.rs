@@ -1,10 +1,19 @@
 //! What the aggregating operators share: groups with the accumulators of an operator's calls.
 
-use flott_core::Result;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt16Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::{DataType as ArrowType, Field, Int64Type, Schema as ArrowSchema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use flott_core::changelog::{ChangelogBatch, adds};
 use flott_core::schema::{Column, Schema};
 use flott_core::types::LogicalType;
+use flott_core::{Error, Result};
+use flott_state::GroupTable;
 
-use crate::aggregates::AggregateCallConfig;
+use super::evaluate::batch_of;
+use crate::aggregates::{Accumulator, AggregateCallConfig, Phase};
 
 /// The columns of keys with partial states.
 pub(crate) fn state_schema(
@@ -18,7 +27,7 @@ pub(crate) fn state_schema(
         .map(|&c| input.columns()[c].clone().with_time(None))
         .collect();
     for (i, call) in calls.iter().enumerate() {
-        let accumulator = (call.function.create)(&call.types, counts_rows)?;
+        let accumulator = accumulator(call, counts_rows)?;
         let types = accumulator.state_types().into_iter().enumerate();
         columns.extend(types.map(|(j, t)| Column::new(format!("$agg{i}_{j}"), t)));
     }
@@ -26,4 +35,336 @@ pub(crate) fn state_schema(
         columns.push(Column::new("$count", LogicalType::BigInt.not_null()));
     }
     Ok(Schema::new(columns))
+}
+
+fn accumulator(call: &AggregateCallConfig, retractable: bool) -> Result<Box<dyn Accumulator>> {
+    let made = call
+        .function
+        .accumulator(&call.types, call.distinct, retractable);
+    made.map_err(|e| e.context(call.function.name))
+}
+
+/// Which rows add and which remove; `None` is all add.
+pub(crate) fn additions(batch: &ChangelogBatch) -> Option<BooleanArray> {
+    let kinds = batch.kinds()?;
+    if kinds.iter().all(|&k| adds(k)) {
+        return None;
+    }
+    let buffer = BooleanBuffer::collect_bool(kinds.len(), |i| adds(kinds[i]));
+    Some(BooleanArray::new(buffer, None))
+}
+
+/// How rows are grouped and aggregated. Positions are in the columns of [`AggregateLayout::pick`].
+pub(crate) struct AggregateLayout {
+    /// The input's columns that are needed.
+    input_columns: Vec<usize>,
+    key_columns: Vec<usize>,
+    key_types: Vec<ArrowType>,
+    calls: Vec<AggregateCallConfig>,
+    pub phase: Phase,
+    /// Whether groups know their number of rows, because rows are also removed.
+    pub counts_rows: bool,
+}
+
+impl AggregateLayout {
+    /// `more_columns` of the input are picked besides, after the others.
+    pub fn new(
+        input: &SchemaRef,
+        key_columns: &[usize],
+        calls: &[AggregateCallConfig],
+        phase: Phase,
+        counts_rows: bool,
+        more_columns: &[usize],
+    ) -> Self {
+        let key_types = key_columns
+            .iter()
+            .map(|&c| input.field(c).data_type().clone())
+            .collect();
+        let mut layout = Self {
+            input_columns: Vec::new(),
+            key_columns: Vec::new(),
+            key_types,
+            calls: calls.to_vec(),
+            phase,
+            counts_rows,
+        };
+        if phase == Phase::Global {
+            layout.input_columns = (0..input.fields().len()).collect();
+            layout.key_columns = key_columns.to_vec();
+            return layout;
+        }
+        let picked = &mut layout.input_columns;
+        let mut pick = |column: usize| match picked.iter().position(|&c| c == column) {
+            Some(position) => position,
+            None => {
+                picked.push(column);
+                picked.len() - 1
+            }
+        };
+        layout.key_columns = key_columns.iter().map(|&c| pick(c)).collect();
+        for call in &mut layout.calls {
+            call.args.iter_mut().for_each(|c| *c = pick(*c));
+            call.filter = call.filter.map(&mut pick);
+        }
+        more_columns.iter().for_each(|&c| {
+            pick(c);
+        });
+        layout
+    }
+
+    /// Only the columns that are needed.
+    pub fn pick(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        Ok(rows.project(&self.input_columns)?)
+    }
+
+    /// Where a column of the input is among the picked.
+    pub fn position(&self, column: usize) -> Result<usize> {
+        let position = self.input_columns.iter().position(|&c| c == column);
+        position.ok_or_else(|| Error::internal(format!("column {column} is not picked")))
+    }
+
+    /// The key columns of picked rows.
+    pub fn keys(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
+        let keys = self.key_columns.iter();
+        keys.map(|&c| rows.column(c).clone()).collect()
+    }
+
+    pub fn num_keys(&self) -> usize {
+        self.key_columns.len()
+    }
+
+    pub fn group_table(&self) -> Result<GroupTable> {
+        GroupTable::new(&self.key_types)
+    }
+}
+
+/// The accumulators of an operator's calls, and the numbers of rows.
+pub(crate) struct Accumulators {
+    layout: Arc<AggregateLayout>,
+    calls: Vec<Box<dyn Accumulator>>,
+    row_counts: Vec<i64>,
+}
+
+impl Accumulators {
+    pub fn new(layout: &Arc<AggregateLayout>) -> Result<Self> {
+        let calls = layout.calls.iter();
+        let calls = calls.map(|c| accumulator(c, layout.counts_rows));
+        Ok(Self {
+            calls: calls.collect::<Result<_>>()?,
+            layout: layout.clone(),
+            row_counts: Vec::new(),
+        })
+    }
+
+    pub fn resize(&mut self, num_groups: usize) {
+        self.calls.iter_mut().for_each(|c| c.resize(num_groups));
+        if self.layout.counts_rows {
+            self.row_counts.resize(num_groups, 0);
+        }
+    }
+
+    /// Takes in picked rows; `adds` tells which are added and which removed. In the global phase
+    /// rows are partial states.
+    pub fn take_in(
+        &mut self,
+        groups: &[u32],
+        rows: &RecordBatch,
+        adds: Option<&BooleanArray>,
+    ) -> Result<()> {
+        if self.layout.phase == Phase::Global {
+            return self.merge(groups, &rows.columns()[self.layout.num_keys()..]);
+        }
+        for (accumulator, call) in self.calls.iter_mut().zip(&self.layout.calls) {
+            let arguments: Vec<_> = call.args.iter().map(|&c| rows.column(c).clone()).collect();
+            let filter = call.filter.map(|c| rows.column(c).as_boolean());
+            accumulator.update(groups, &arguments, filter, adds)?;
+        }
+        if self.layout.counts_rows {
+            for (row, &group) in groups.iter().enumerate() {
+                let is_added = adds.is_none_or(|a| a.value(row));
+                self.row_counts[group as usize] += if is_added { 1 } else { -1 };
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges columns of [`Accumulators::states`].
+    pub fn merge(&mut self, groups: &[u32], states: &[ArrayRef]) -> Result<()> {
+        let mut at = 0;
+        for accumulator in &mut self.calls {
+            let width = accumulator.state_types().len();
+            let columns = states.get(at..at + width).ok_or_else(|| {
+                Error::internal("partial states have other columns than their aggregates")
+            })?;
+            accumulator.merge(groups, columns)?;
+            at += width;
+        }
+        if self.layout.counts_rows {
+            let counts = states
+                .get(at)
+                .map(|c| c.as_primitive::<Int64Type>().values());
+            let counts = counts.ok_or_else(|| Error::internal("a state without row counts"))?;
+            for (&group, count) in groups.iter().zip(counts) {
+                self.row_counts[group as usize] += count;
+            }
+        }
+        Ok(())
+    }
+
+    /// The partial states of these groups, with their numbers of rows if they are counted.
+    pub fn states(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut columns = Vec::new();
+        for accumulator in &self.calls {
+            columns.extend(accumulator.state(groups)?);
+        }
+        if self.layout.counts_rows {
+            let counts = groups.iter().map(|&g| self.row_counts[g as usize]);
+            columns.push(Arc::new(Int64Array::from_iter_values(counts)));
+        }
+        Ok(columns)
+    }
+
+    pub fn results(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.calls.iter().map(|c| c.evaluate(groups)).collect()
+    }
+
+    pub fn clear(&mut self, groups: &[u32]) {
+        self.calls.iter_mut().for_each(|c| c.clear(groups));
+        if self.layout.counts_rows {
+            groups.iter().for_each(|&g| self.row_counts[g as usize] = 0);
+        }
+    }
+
+    /// Whether the group has rows; without removals every group has.
+    #[inline]
+    pub fn has_rows(&self, group: u32) -> bool {
+        !self.layout.counts_rows || self.row_counts[group as usize] > 0
+    }
+
+    pub fn size_bytes(&self) -> usize {
+        let calls: usize = self.calls.iter().map(|c| c.size_bytes()).sum();
+        calls + self.row_counts.capacity() * 8
+    }
+}
+
+/// Groups by key with their accumulators.
+pub(crate) struct AggregateTable {
+    layout: Arc<AggregateLayout>,
+    groups: GroupTable,
+    accumulators: Accumulators,
+    /// The group of each row of the last batch.
+    row_groups: Vec<u32>,
+}
+
+impl AggregateTable {
+    pub fn new(layout: &Arc<AggregateLayout>) -> Result<Self> {
+        Ok(Self {
+            groups: layout.group_table()?,
+            accumulators: Accumulators::new(layout)?,
+            layout: layout.clone(),
+            row_groups: Vec::new(),
+        })
+    }
+
+    /// Finds or makes the groups of picked rows. [`AggregateTable::take_in`] follows.
+    pub fn assign(&mut self, rows: &RecordBatch) -> Result<()> {
+        let keys = self.layout.keys(rows);
+        self.assign_keys(&keys, rows.num_rows())
+    }
+
+    fn assign_keys(&mut self, keys: &[ArrayRef], num_rows: usize) -> Result<()> {
+        self.groups.assign(keys, num_rows, &mut self.row_groups)?;
+        self.accumulators.resize(self.groups.capacity());
+        Ok(())
+    }
+
+    /// Makes the one group of a table without keys.
+    pub fn assign_single(&mut self) -> Result<()> {
+        self.assign_keys(&[], 1)
+    }
+
+    /// Takes in the rows that were assigned last.
+    pub fn take_in(&mut self, rows: &RecordBatch, adds: Option<&BooleanArray>) -> Result<()> {
+        self.accumulators.take_in(&self.row_groups, rows, adds)
+    }
+
+    /// Assigns and merges columns of keys and partial states.
+    pub fn merge_columns(&mut self, columns: &[ArrayRef], num_rows: usize) -> Result<()> {
+        let (keys, states) = columns.split_at(self.layout.num_keys());
+        self.assign_keys(keys, num_rows)?;
+        self.accumulators.merge(&self.row_groups, states)
+    }
+
+    /// Merges all groups of another table of the same layout.
+    pub fn merge_table(&mut self, other: &Self) -> Result<()> {
+        let groups = other.groups.groups();
+        self.merge_columns(&other.key_states(&groups)?, groups.len())
+    }
+
+    /// Keys and partial states of these groups.
+    pub fn key_states(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.groups.keys(groups)?;
+        columns.extend(self.accumulators.states(groups)?);
+        Ok(columns)
+    }
+
+    /// Keys and results of these groups.
+    pub fn key_results(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.groups.keys(groups)?;
+        columns.extend(self.accumulators.results(groups)?);
+        Ok(columns)
+    }
+
+    pub fn key_groups(&self, groups: &[u32], max_parallelism: usize) -> ArrayRef {
+        let of = groups.iter();
+        let of = of.map(|&g| self.groups.key_group(g, max_parallelism));
+        Arc::new(UInt16Array::from_iter_values(of))
+    }
+
+    pub fn remove(&mut self, groups: &[u32]) {
+        self.accumulators.clear(groups);
+        self.groups.remove(groups);
+    }
+
+    /// Removes all groups and keeps the room for as many.
+    pub fn clear(&mut self) {
+        let all: Vec<u32> = (0..self.groups.capacity() as u32).collect();
+        self.accumulators.clear(&all);
+        self.groups.clear();
+    }
+
+    pub fn groups(&self) -> &GroupTable {
+        &self.groups
+    }
+
+    pub fn row_groups(&self) -> &[u32] {
+        &self.row_groups
+    }
+
+    pub fn accumulators(&self) -> &Accumulators {
+        &self.accumulators
+    }
+
+    pub fn accumulators_mut(&mut self) -> &mut Accumulators {
+        &mut self.accumulators
+    }
+
+    /// The groups that have rows.
+    pub fn shown_groups(&self) -> Vec<u32> {
+        let mut groups = self.groups.groups();
+        groups.retain(|&g| self.accumulators.has_rows(g));
+        groups
+    }
+
+    pub fn size_bytes(&self) -> usize {
+        self.groups.size_bytes() + self.accumulators.size_bytes()
+    }
+}
+
+/// A batch of columns for a snapshot, named by their places.
+pub(crate) fn state_batch(columns: Vec<ArrayRef>, num_rows: usize) -> Result<RecordBatch> {
+    let fields = columns.iter().enumerate();
+    let fields = fields.map(|(i, c)| Field::new(format!("c{i}"), c.data_type().clone(), true));
+    let schema = ArrowSchema::new(fields.collect::<Vec<_>>());
+    batch_of(Arc::new(schema), columns, num_rows)
 }

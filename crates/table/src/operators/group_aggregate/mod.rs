@@ -1,5 +1,8 @@
 //! Aggregation by key without windows: an updating result.
 
+mod changes;
+mod operator;
+
 use arrow::datatypes::SchemaRef;
 use flott_core::Result;
 use flott_core::operator::{Operator, OperatorFactory};
@@ -57,6 +60,6 @@ impl GroupAggregateConfig {
 
 impl OperatorFactory for GroupAggregateConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Err(flott_core::Error::internal("operator not available"))
+        Ok(Box::new(operator::GroupAggregate::new(self.clone())?))
     }
 }

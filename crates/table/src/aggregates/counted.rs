@@ -1,0 +1,150 @@
+//! Aggregates that keep each distinct value of a group with how often it is there, in order: MIN
+//! and MAX where rows are removed, COLLECT, PERCENTILE.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::datatypes::Int64Type;
+use flott_core::Result;
+use flott_core::types::{DataType, LogicalType};
+
+use super::encoded::{Encoder, Lists, list_type};
+use super::rows::{each_row, resize};
+use super::{Accumulator, AggregateTypes};
+
+/// The result of what the groups hold: the values that are there at least once.
+pub(super) enum Finish {
+    Least,
+    Greatest,
+    /// Of lists of the values and, in the last column, BIGINT counts.
+    All(fn(&Lists, &AggregateTypes) -> Result<ArrayRef>),
+}
+
+/// Values with counts, by group. Counts below 0 are kept for the values to come.
+pub(super) struct Counted {
+    encoder: Encoder,
+    types: AggregateTypes,
+    groups: Vec<BTreeMap<Box<[u8]>, i64>>,
+    finish: Finish,
+}
+
+impl Counted {
+    pub fn boxed(types: &AggregateTypes, finish: Finish) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(Self {
+            encoder: Encoder::new(&types.arguments)?,
+            types: types.clone(),
+            groups: Vec::new(),
+            finish,
+        }))
+    }
+
+    fn count(values: &mut BTreeMap<Box<[u8]>, i64>, value: &[u8], change: i64) {
+        match values.get_mut(value) {
+            Some(count) if *count + change == 0 => {
+                values.remove(value);
+            }
+            Some(count) => *count += change,
+            None if change != 0 => {
+                values.insert(value.into(), change);
+            }
+            None => {}
+        }
+    }
+
+    fn lists(&self, groups: &[u32], is_shown: impl Fn(i64) -> bool) -> Result<Lists> {
+        let mut offsets = vec![0];
+        let (mut values, mut counts) = (Vec::new(), Vec::new());
+        for &group in groups {
+            let shown = self.groups[group as usize].iter();
+            for (value, &count) in shown.filter(|(_, c)| is_shown(**c)) {
+                values.push(value.as_ref());
+                counts.push(count);
+            }
+            offsets.push(values.len() as i32);
+        }
+        let mut columns = self.encoder.decode(values.into_iter())?;
+        columns.push(Arc::new(Int64Array::from(counts)));
+        Ok(Lists { columns, offsets })
+    }
+
+    fn item_types(&self) -> Vec<DataType> {
+        let count = LogicalType::BigInt.not_null();
+        let types = self.encoder.types().iter().cloned();
+        types.chain([count]).collect()
+    }
+}
+
+impl Accumulator for Counted {
+    fn resize(&mut self, num_groups: usize) {
+        resize(&mut self.groups, num_groups);
+    }
+
+    fn update(
+        &mut self,
+        groups: &[u32],
+        arguments: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+        adds: Option<&BooleanArray>,
+    ) -> Result<()> {
+        let rows = self.encoder.encode(arguments)?;
+        let nulls = arguments[0].logical_nulls();
+        each_row(groups, nulls.as_ref(), filter, adds, |row, group, adds| {
+            let change = if adds { 1 } else { -1 };
+            Self::count(&mut self.groups[group], rows.row(row).data(), change);
+        });
+        Ok(())
+    }
+
+    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
+        fn present<'a>((value, count): (&'a Box<[u8]>, &i64)) -> Option<&'a [u8]> {
+            (*count > 0).then_some(value.as_ref())
+        }
+        let values = groups.iter().map(|&g| &self.groups[g as usize]);
+        match &self.finish {
+            Finish::Least => {
+                let least = values.map(|v| v.iter().find_map(present));
+                self.encoder.decode_or_null(least)
+            }
+            Finish::Greatest => {
+                let greatest = values.map(|v| v.iter().rev().find_map(present));
+                self.encoder.decode_or_null(greatest)
+            }
+            Finish::All(finish) => finish(&self.lists(groups, |c| c > 0)?, &self.types),
+        }
+    }
+
+    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let lists = self.lists(groups, |_| true)?;
+        Ok(vec![lists.into_state(&self.item_types())?])
+    }
+
+    fn state_types(&self) -> Vec<DataType> {
+        vec![list_type(&self.item_types())]
+    }
+
+    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+        let mut lists = Lists::from_state(&state[0]);
+        let item_groups = lists.item_groups(groups);
+        let Some(counts) = lists.columns.pop() else {
+            return Ok(());
+        };
+        let counts = counts.as_primitive::<Int64Type>().values();
+        let rows = self.encoder.encode(&lists.columns)?;
+        let items = lists.offsets[0] as usize..lists.offsets[lists.len()] as usize;
+        for item in items {
+            let values = &mut self.groups[item_groups[item] as usize];
+            Self::count(values, rows.row(item).data(), counts[item]);
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, groups: &[u32]) {
+        groups.iter().for_each(|&g| self.groups[g as usize].clear());
+    }
+
+    fn size_bytes(&self) -> usize {
+        let values = self.groups.iter().flat_map(BTreeMap::keys);
+        values.map(|v| v.len() + 32).sum()
+    }
+}

@@ -1,0 +1,284 @@
+//! The driver of the aggregation by key.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
+use flott_core::Result;
+use flott_core::changelog::ChangelogBatch;
+use flott_core::operator::{
+    Operator, OperatorContext, Output, StateScope, StateSnapshot, StateTable,
+};
+
+use super::GroupAggregateConfig;
+use super::changes::{ChangeStyle, Touched, changes};
+use crate::aggregates::Phase;
+use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, state_batch};
+use crate::operators::evaluate::batch_of;
+
+/// The name of the one state table.
+const GROUPS: &str = "groups";
+/// Rows in a batch that is sent at the end of input.
+const BATCH_SIZE: usize = 1 << 14;
+
+pub(super) struct GroupAggregate {
+    config: GroupAggregateConfig,
+    layout: Arc<AggregateLayout>,
+    table: AggregateTable,
+    context: Option<OperatorContext>,
+    /// Of each group the last batch that touched it.
+    touched_in: Vec<u64>,
+    batch_number: u64,
+    /// With a TTL: when each group was last updated.
+    updated_ms: Vec<i64>,
+    next_sweep_ms: Option<i64>,
+}
+
+impl GroupAggregate {
+    pub fn new(config: GroupAggregateConfig) -> Result<Self> {
+        let layout = Arc::new(AggregateLayout::new(
+            &config.input_schema,
+            &config.key_columns,
+            &config.calls,
+            config.phase,
+            config.input_is_retracting,
+            &[],
+        ));
+        Ok(Self {
+            table: AggregateTable::new(&layout)?,
+            layout,
+            config,
+            context: None,
+            touched_in: Vec::new(),
+            batch_number: 0,
+            updated_ms: Vec::new(),
+            next_sweep_ms: None,
+        })
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.context.as_ref().map_or(0, |c| c.clock.now_ms())
+    }
+
+    /// The groups of the rows assigned last, each once, and which of them are new.
+    fn touch(&mut self) -> (Vec<u32>, Vec<bool>) {
+        self.touched_in.resize(self.table.groups().capacity(), 0);
+        // Odd marks are of new groups.
+        let seen = (self.batch_number + 1) * 2;
+        self.batch_number += 1;
+        for &group in self.table.groups().created() {
+            self.touched_in[group as usize] = seen + 1;
+        }
+        let (mut groups, mut is_new) = (Vec::new(), Vec::new());
+        for &group in self.table.row_groups() {
+            let mark = &mut self.touched_in[group as usize];
+            if *mark == seen {
+                continue;
+            }
+            is_new.push(*mark == seen + 1);
+            groups.push(group);
+            *mark = seen;
+        }
+        (groups, is_new)
+    }
+
+    /// Empties groups that have outlived the TTL, as if they were new.
+    fn expire(&mut self, groups: &[u32], is_new: &mut [bool]) {
+        let Some(ttl_ms) = self.config.state_ttl_ms else {
+            return;
+        };
+        let now_ms = self.now_ms();
+        self.updated_ms.resize(self.table.groups().capacity(), 0);
+        let mut expired = Vec::new();
+        for (&group, is_new) in groups.iter().zip(is_new) {
+            let updated_ms = &mut self.updated_ms[group as usize];
+            if !*is_new && updated_ms.saturating_add(ttl_ms) <= now_ms {
+                expired.push(group);
+                *is_new = true;
+            }
+            *updated_ms = now_ms;
+        }
+        self.table.accumulators_mut().clear(&expired);
+        self.next_sweep_ms
+            .get_or_insert(now_ms.saturating_add(ttl_ms));
+    }
+
+    fn update(&mut self, batch: &ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        let adds = additions(batch);
+        let rows = self.layout.pick(batch.rows())?;
+        self.table.assign(&rows)?;
+        let (groups, mut is_new) = self.touch();
+        self.expire(&groups, &mut is_new);
+        let old = groups.iter().zip(&is_new).filter(|(_, new)| !**new);
+        let old: Vec<u32> = old.map(|(&g, _)| g).collect();
+        let before = match self.config.emits_at_end {
+            true => Vec::new(),
+            false => self.table.accumulators().results(&old)?,
+        };
+        self.table.take_in(&rows, adds.as_ref())?;
+        if !self.config.emits_at_end {
+            self.send_changes(&groups, &is_new, &before, out)?;
+        }
+        let accumulators = self.table.accumulators();
+        let gone = groups.iter().copied();
+        let gone: Vec<u32> = gone.filter(|&g| !accumulators.has_rows(g)).collect();
+        self.table.remove(&gone);
+        Ok(())
+    }
+
+    fn send_changes(
+        &self,
+        groups: &[u32],
+        is_new: &[bool],
+        before: &[ArrayRef],
+        out: &mut dyn Output,
+    ) -> Result<()> {
+        let mut num_old = 0;
+        let touched = groups.iter().zip(is_new).map(|(&group, &is_new)| {
+            let before = (!is_new).then_some(num_old);
+            num_old += u32::from(!is_new);
+            Touched {
+                before,
+                is_there: self.table.accumulators().has_rows(group),
+            }
+        });
+        let touched: Vec<_> = touched.collect();
+        let keys = self.table.groups().keys(groups)?;
+        let after = self.table.accumulators().results(groups)?;
+        let style = ChangeStyle {
+            emits_update_before: self.config.emits_update_before,
+            // Downstream state of this key must not expire before ours.
+            emits_unchanged: self.config.state_ttl_ms.is_some(),
+        };
+        let schema = &self.config.schema;
+        let batch = changes(&touched, &keys, before, &after, style, schema)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        out.emit(batch)
+    }
+
+    /// Sends the partial states of the batch's keys.
+    fn update_locally(&mut self, batch: &ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        let rows = self.layout.pick(batch.rows())?;
+        self.table.clear();
+        self.table.assign(&rows)?;
+        self.table.take_in(&rows, additions(batch).as_ref())?;
+        let groups = self.table.groups().groups();
+        let columns = self.table.key_states(&groups)?;
+        let states = batch_of(self.config.schema.clone(), columns, groups.len())?;
+        self.table.clear();
+        out.emit(ChangelogBatch::insert_only(states))
+    }
+
+    fn send_all(&mut self, out: &mut dyn Output) -> Result<()> {
+        if self.config.key_columns.is_empty() && self.table.groups().is_empty() {
+            self.table.assign_single()?;
+        }
+        let is_single = self.config.key_columns.is_empty();
+        let groups = match is_single {
+            true => self.table.groups().groups(),
+            false => self.table.shown_groups(),
+        };
+        for groups in groups.chunks(BATCH_SIZE) {
+            let columns = self.table.key_results(groups)?;
+            let results = batch_of(self.config.schema.clone(), columns, groups.len())?;
+            out.emit(ChangelogBatch::insert_only(results))?;
+        }
+        Ok(())
+    }
+
+    fn restore_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut columns = batch.columns()[1..].to_vec();
+        let updated = self.config.state_ttl_ms.and_then(|_| columns.pop());
+        self.table.merge_columns(&columns, batch.num_rows())?;
+        if let Some(updated) = updated {
+            self.updated_ms.resize(self.table.groups().capacity(), 0);
+            let updated = updated.as_primitive::<Int64Type>().values();
+            for (&group, &updated) in self.table.row_groups().iter().zip(updated) {
+                self.updated_ms[group as usize] = updated;
+            }
+            let (ttl_ms, now_ms) = (self.config.state_ttl_ms.unwrap_or(0), self.now_ms());
+            self.next_sweep_ms = Some(now_ms.saturating_add(ttl_ms));
+        }
+        Ok(())
+    }
+
+    fn report(&self) {
+        if let Some(context) = &self.context {
+            let metrics = &context.metrics;
+            metrics.num_keys.set(self.table.groups().len() as i64);
+            metrics.state_size_bytes.set(self.table.size_bytes() as i64);
+        }
+    }
+}
+
+impl Operator for GroupAggregate {
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.config.phase {
+            Phase::Local => self.update_locally(&batch, out),
+            _ => self.update(&batch, out),
+        }
+    }
+
+    fn next_timer_ms(&self) -> Option<i64> {
+        self.next_sweep_ms
+    }
+
+    /// Forgets the groups that have outlived the TTL.
+    fn on_timer(&mut self, now_ms: i64, _out: &mut dyn Output) -> Result<()> {
+        let ttl_ms = self.config.state_ttl_ms.unwrap_or(i64::MAX);
+        let mut expired = self.table.groups().groups();
+        expired.retain(|&g| self.updated_ms[g as usize].saturating_add(ttl_ms) <= now_ms);
+        self.table.remove(&expired);
+        let is_empty = self.table.groups().is_empty();
+        self.next_sweep_ms = (!is_empty).then(|| now_ms.saturating_add(ttl_ms));
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut dyn Output) -> Result<()> {
+        let is_local = self.config.phase == Phase::Local;
+        if self.config.emits_at_end && !is_local {
+            self.send_all(out)?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        if self.config.phase == Phase::Local {
+            return Ok(StateSnapshot::default());
+        }
+        self.report();
+        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let groups = self.table.groups().groups();
+        let mut columns = vec![self.table.key_groups(&groups, max_parallelism)];
+        columns.extend(self.table.key_states(&groups)?);
+        if self.config.state_ttl_ms.is_some() {
+            let updated = groups.iter().map(|&g| self.updated_ms[g as usize]);
+            columns.push(Arc::new(Int64Array::from_iter_values(updated)));
+        }
+        Ok(StateSnapshot {
+            tables: vec![StateTable {
+                name: GROUPS.into(),
+                scope: StateScope::Keyed,
+                batches: vec![state_batch(columns, groups.len())?],
+            }],
+        })
+    }
+
+    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        let batches = snapshot.table(GROUPS).iter();
+        batches
+            .filter(|b| b.num_rows() > 0)
+            .try_for_each(|b| self.restore_batch(b))
+    }
+}
