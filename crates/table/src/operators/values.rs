@@ -123,3 +123,63 @@ impl SourceReader for ValuesReader {
         Ok(self.position.map(split_at).into_iter().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::operators::collect::{batch, ints};
+    use flott_core::clock::ManualClock;
+    use flott_core::schema::Column;
+    use flott_core::types::LogicalType;
+    use std::sync::Mutex;
+
+    struct Splits(Mutex<Box<dyn SplitEnumerator>>);
+
+    impl flott_core::source::SplitProvider for Splits {
+        fn next_split(&self, subtask: usize) -> Result<SplitPoll> {
+            self.0.lock().unwrap().next_split(subtask, 0)
+        }
+    }
+
+    fn context(enumerator: Box<dyn SplitEnumerator>, restored: Vec<Split>) -> ReaderContext {
+        ReaderContext {
+            subtask: 0,
+            parallelism: 1,
+            clock: ManualClock::at_ms(0),
+            metrics: Arc::default(),
+            splits: Arc::new(Splits(Mutex::new(enumerator))),
+            waker: Arc::new(|| ()),
+            restored,
+            batch_size: 2,
+        }
+    }
+
+    fn read(reader: &mut dyn SourceReader) -> usize {
+        match reader.poll().unwrap() {
+            SourcePoll::Batch(batch) => batch.num_rows(),
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn rows_come_once_also_after_a_restore() {
+        let (rows, _) = batch("", vec![("a", ints([1, 2, 3]))]).into_parts();
+        let column = Column::new("a", LogicalType::Int.nullable());
+        let source = ValuesSource {
+            rows,
+            schema: Schema::new(vec![column]),
+        };
+        let splits = source.create_enumerator(1, None).unwrap();
+        let mut reader = source.create_reader(context(splits, vec![])).unwrap();
+        assert_eq!(read(reader.as_mut()), 2);
+        let positions = reader.snapshot().unwrap();
+        assert_eq!((read(reader.as_mut()), read(reader.as_mut())), (1, 0));
+
+        let splits = source.create_enumerator(1, Some(GIVEN)).unwrap();
+        let restored = context(splits, positions);
+        let mut reader = source.create_reader(restored).unwrap();
+        assert_eq!((read(reader.as_mut()), read(reader.as_mut())), (1, 0));
+    }
+}
