@@ -64,7 +64,7 @@ impl Fault {
 
     /// The error to report for the record `text` that begins at `start` of what was scanned.
     #[cold]
-    pub fn into_error(self: Box<Self>, line: Option<u64>, text: &[u8], start: usize) -> Error {
+    pub fn into_error(self, line: Option<u64>, text: &[u8], start: usize) -> Error {
         let place = line.map(|l| format!("line {l}: ")).unwrap_or_default();
         let record = shown(text);
         let path: Vec<&str> = self.path.iter().rev().map(String::as_str).collect();
