@@ -78,6 +78,10 @@ fn decimals_follow_calcite() {
     for (name, a, b, expected) in cases {
         assert_eq!(shown_type(name, &[a, b]), expected, "{name}");
     }
+}
+
+#[test]
+fn decimals_are_shaped_and_bounded() {
     let half = || decimal("-2.5", 3, 1);
     assert_eq!(shown_type("FLOOR", &[half()]), "-3 DECIMAL(3, 0)");
     assert_eq!(shown_type("CEIL", &[half()]), "-2 DECIMAL(3, 0)");
