@@ -13,7 +13,11 @@ pub const EXIT_WRONG_STATEMENT: u8 = 2;
 /// The exit code that an error ends a run with: 2 when a statement is wrong, 1 when a job failed.
 pub fn exit_code(error: &Error, while_running: bool) -> ExitCode {
     let is_statement = error.kind() == ErrorKind::User && !while_running;
-    ExitCode::from(if is_statement { EXIT_WRONG_STATEMENT } else { EXIT_FAILED })
+    ExitCode::from(if is_statement {
+        EXIT_WRONG_STATEMENT
+    } else {
+        EXIT_FAILED
+    })
 }
 
 /// `error[CODE]: message`, then the line of `source` where it stands.
@@ -22,12 +26,22 @@ pub fn render(error: &Error, file: &str, source: &str) -> String {
     if let Some(location) = error.location() {
         let number = location.line.to_string();
         let margin = " ".repeat(number.len());
-        let _ = write!(text, "\n{margin}--> {file}:{}:{}", location.line, location.column);
+        let _ = write!(
+            text,
+            "\n{margin}--> {file}:{}:{}",
+            location.line, location.column
+        );
         if let Some(line) = source.lines().nth(location.line.saturating_sub(1) as usize) {
             let before = location.column.saturating_sub(1) as usize;
-            let indent: String =
-                line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            let _ = write!(text, "\n{margin} |\n{number} | {line}\n{margin} | {indent}^");
+            let indent: String = line
+                .chars()
+                .take(before)
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
+            let _ = write!(
+                text,
+                "\n{margin} |\n{number} | {line}\n{margin} | {indent}^"
+            );
         }
     }
     if error.kind() == ErrorKind::Internal {
@@ -43,8 +57,8 @@ mod tests {
 
     #[test]
     fn the_caret_stands_under_the_column() {
-        let error = Error::user("UNKNOWN_COLUMN", "no column 'b'")
-            .at(Location { line: 2, column: 8 });
+        let error =
+            Error::user("UNKNOWN_COLUMN", "no column 'b'").at(Location { line: 2, column: 8 });
         let text = render(&error, "a.sql", "-- x\nSELECT b FROM t");
         assert_eq!(
             text,

@@ -25,7 +25,10 @@ pub struct JobArgs {
 
 /// Every connector and format of this binary.
 pub fn registry() -> Registry {
-    Registry { connectors: flott_connectors::all(), formats: flott_formats::all() }
+    Registry {
+        connectors: flott_connectors::all(),
+        formats: flott_formats::all(),
+    }
 }
 
 impl JobArgs {

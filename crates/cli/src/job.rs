@@ -27,11 +27,17 @@ pub struct Failure {
 
 impl Failure {
     fn statement(error: Error) -> Self {
-        Self { error, while_running: false }
+        Self {
+            error,
+            while_running: false,
+        }
     }
 
     fn running(error: Error) -> Self {
-        Self { error, while_running: true }
+        Self {
+            error,
+            while_running: true,
+        }
     }
 
     fn output(error: &std::io::Error) -> Self {
@@ -54,7 +60,12 @@ pub struct Executor {
 
 impl Executor {
     pub fn new(session: Session, writer: Box<dyn ResultWriter>) -> Self {
-        Self { session, writer, interrupt: Interrupt::install(), is_cancelled: false }
+        Self {
+            session,
+            writer,
+            interrupt: Interrupt::install(),
+            is_cancelled: false,
+        }
     }
 
     /// Whether the last job was stopped by Ctrl-C.
@@ -92,10 +103,15 @@ impl Executor {
     fn execute(&mut self, statement: &ParsedStatement) -> Result<(), Failure> {
         let number = statement.index;
         let parallelism = available_parallelism();
-        match self.session.execute(statement, parallelism).map_err(Failure::statement)? {
-            StatementResult::Ok { message } => {
-                self.writer.done(number, &message).map_err(|e| Failure::output(&e))
-            }
+        match self
+            .session
+            .execute(statement, parallelism)
+            .map_err(Failure::statement)?
+        {
+            StatementResult::Ok { message } => self
+                .writer
+                .done(number, &message)
+                .map_err(|e| Failure::output(&e)),
             StatementResult::Table { schema, rows } => {
                 let batch = flott_core::changelog::ChangelogBatch::insert_only(rows);
                 let text = self.text_options();
@@ -112,13 +128,22 @@ impl Executor {
     }
 
     fn text_options(&self) -> TextOptions {
-        TextOptions { time_zone: self.session.time_zone(), ..TextOptions::default() }
+        TextOptions {
+            time_zone: self.session.time_zone(),
+            is_printing: true,
+        }
     }
 
     fn job_options(&self) -> Result<JobOptions, Failure> {
-        let parallelism =
-            self.session.parallelism().map_err(Failure::statement)?.unwrap_or_else(available_parallelism);
-        Ok(JobOptions { parallelism, ..JobOptions::default() })
+        let parallelism = self
+            .session
+            .parallelism()
+            .map_err(Failure::statement)?
+            .unwrap_or_else(available_parallelism);
+        Ok(JobOptions {
+            parallelism,
+            ..JobOptions::default()
+        })
     }
 
     fn run_query(&mut self, number: usize, query: PlannedQuery) -> Result<(), Failure> {
@@ -128,7 +153,9 @@ impl Executor {
         let schema = query.schema.clone();
         let (sink, rows) = CollectSink::new(schema.clone(), RESULT_QUEUE);
         let handle = start(query.with_sink(sink), options)?;
-        self.writer.begin(number, &schema, is_changelog).map_err(|e| Failure::output(&e))?;
+        self.writer
+            .begin(number, &schema, is_changelog)
+            .map_err(|e| Failure::output(&e))?;
         let progress = Progress::start();
         loop {
             match rows.recv_timeout(TICK) {
@@ -166,7 +193,9 @@ impl Executor {
         progress.clear();
         let report = self.finish(&handle)?;
         let message = format!("{name}: {} rows in, {} rows out", report.0, report.1);
-        self.writer.done(number, &message).map_err(|e| Failure::output(&e))
+        self.writer
+            .done(number, &message)
+            .map_err(|e| Failure::output(&e))
     }
 
     /// The first Ctrl-C stops the job; the second one ends the process (see [`Interrupt`]).
@@ -181,7 +210,10 @@ impl Executor {
     fn finish(&mut self, handle: &JobHandle) -> Result<(u64, u64), Failure> {
         let report = handle.wait().map_err(Failure::running)?;
         if report.outcome == JobOutcome::Cancelled {
-            return Err(Failure::running(Error::user("CANCELLED", "the job was cancelled")));
+            return Err(Failure::running(Error::user(
+                "CANCELLED",
+                "the job was cancelled",
+            )));
         }
         Ok((report.num_records_in, report.num_records_out))
     }

@@ -49,7 +49,10 @@ enum Command {
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FLOTT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match Arguments::parse().command {
         Command::Run(args) => commands::run::run(&args),
         Command::Sql(args) => commands::sql::run(&args),
@@ -59,7 +62,12 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "flott", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "flott",
+                &mut std::io::stdout(),
+            );
             ExitCode::SUCCESS
         }
     }

@@ -30,19 +30,26 @@ impl Progress {
             }
             bar
         });
-        Self { bar, watch: Stopwatch::start(), last: Cell::new((0.0, 0, 0)) }
+        Self {
+            bar,
+            watch: Stopwatch::start(),
+            last: Cell::new((0.0, 0, 0)),
+        }
     }
 
     /// Brings the line up to date.
     pub fn show(&self, handle: &JobHandle) {
-        let Some(bar) = self.bar.as_ref().filter(|_| self.watch.elapsed() > QUIET) else { return };
+        let Some(bar) = self.bar.as_ref().filter(|_| self.watch.elapsed() > QUIET) else {
+            return;
+        };
         let progress = handle.progress();
         let now = self.watch.elapsed().as_secs_f64();
         let (then, rows_in, rows_out) = self.last.get();
         if now - then < 0.2 {
             return;
         }
-        self.last.set((now, progress.num_records_in, progress.num_records_out));
+        self.last
+            .set((now, progress.num_records_in, progress.num_records_out));
         let rate = |new: u64, old: u64| short((new.saturating_sub(old)) as f64 / (now - then));
         bar.set_message(format!(
             "in {} ({}/s)  out {} ({}/s)  watermark {}  {:.0} s",

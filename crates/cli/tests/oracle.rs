@@ -32,7 +32,10 @@ fn main() {
             trials.push(trial);
         }
     }
-    println!("not covered yet, by tests/oracle/pending.txt: {} cases", pending.len());
+    println!(
+        "not covered yet, by tests/oracle/pending.txt: {} cases",
+        pending.len()
+    );
     for (name, reason) in &pending {
         println!("  {name}: {reason}");
     }
@@ -47,8 +50,9 @@ fn cases(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("the oracle's cases are in the repository");
     let paths = entries.filter_map(|e| Some(e.ok()?.path()));
     let scripts = paths.filter(|p| p.extension().is_some_and(|e| e == "sql"));
-    let mut names: Vec<String> =
-        scripts.filter_map(|p| Some(p.file_stem()?.to_str()?.to_string())).collect();
+    let mut names: Vec<String> = scripts
+        .filter_map(|p| Some(p.file_stem()?.to_str()?.to_string()))
+        .collect();
     names.sort();
     names
 }
@@ -56,7 +60,9 @@ fn cases(folder: &Path) -> Vec<String> {
 /// `name: reason` lines.
 fn read_pending(path: &Path) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let lines = text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#'));
+    let lines = text
+        .lines()
+        .filter(|l| !l.trim().is_empty() && !l.starts_with('#'));
     let pair = |l: &str| {
         let (name, reason) = l.split_once(':').unwrap_or((l, "no reason given"));
         (name.trim().to_string(), reason.trim().to_string())
@@ -84,14 +90,23 @@ fn compare(folder: &Path, name: &str, parallelism: usize) -> Result<(), String> 
     std::fs::create_dir(&out).map_err(|e| e.to_string())?;
     let read = |extension| std::fs::read_to_string(folder.join(format!("{name}.{extension}")));
     let script = read("sql").map_err(|e| e.to_string())?;
-    let data = folder.join("data").canonicalize().map_err(|e| e.to_string())?;
+    let data = folder
+        .join("data")
+        .canonicalize()
+        .map_err(|e| e.to_string())?;
     let script = script
         .replace("${DATA}", &data.display().to_string())
         .replace("${OUT}", &out.display().to_string());
     let file = scratch.path().join("case.sql");
     std::fs::write(&file, script).map_err(|e| e.to_string())?;
     let output = Command::new(env!("CARGO_BIN_EXE_flott"))
-        .args(["run", "--keep-going", "--format", "plain-json", "--parallelism"])
+        .args([
+            "run",
+            "--keep-going",
+            "--format",
+            "plain-json",
+            "--parallelism",
+        ])
         .arg(parallelism.to_string())
         .arg(&file)
         .stdin(Stdio::null())
@@ -104,7 +119,9 @@ fn compare(folder: &Path, name: &str, parallelism: usize) -> Result<(), String> 
         match actual.get(statement) {
             None if expected.error.is_some() => wrong.push(format!("{statement}: accepted")),
             None => wrong.push(format!("{statement}: no answer")),
-            Some(actual) => wrong.extend(difference(expected, actual).map(|d| format!("{statement}: {d}"))),
+            Some(actual) => {
+                wrong.extend(difference(expected, actual).map(|d| format!("{statement}: {d}")))
+            }
         }
     }
     if wrong.is_empty() {
@@ -122,17 +139,28 @@ fn difference(expected: &Answer, actual: &Answer) -> Option<String> {
         (None, None) => {}
     }
     if expected.columns != actual.columns {
-        return Some(format!("columns {:?} for {:?}", actual.columns, expected.columns));
+        return Some(format!(
+            "columns {:?} for {:?}",
+            actual.columns, expected.columns
+        ));
     }
     let missing: Vec<_> = less(&expected.rows, &actual.rows);
     let extra: Vec<_> = less(&actual.rows, &expected.rows);
-    (!missing.is_empty() || !extra.is_empty())
-        .then(|| format!("lacks {:?}, has too much {:?}", &missing[..missing.len().min(3)], &extra[..extra.len().min(3)]))
+    (!missing.is_empty() || !extra.is_empty()).then(|| {
+        format!(
+            "lacks {:?}, has too much {:?}",
+            &missing[..missing.len().min(3)],
+            &extra[..extra.len().min(3)]
+        )
+    })
 }
 
 /// The rows that `a` has more often than `b`.
 fn less<'a>(a: &'a BTreeMap<String, i64>, b: &BTreeMap<String, i64>) -> Vec<&'a String> {
-    a.iter().filter(|(row, n)| **n > b.get(*row).copied().unwrap_or(0)).map(|(row, _)| row).collect()
+    a.iter()
+        .filter(|(row, n)| **n > b.get(*row).copied().unwrap_or(0))
+        .map(|(row, _)| row)
+        .collect()
 }
 
 /// Folds a `.final` file or what `flott run` printed, by statement.
@@ -141,7 +169,11 @@ fn answers(text: &str) -> Result<BTreeMap<i64, Answer>, String> {
     let mut current = 0;
     for line in text.lines().filter(|l| !l.trim().is_empty()) {
         let value: Value = serde_json::from_str(line).map_err(|_| format!("not JSON: {line}"))?;
-        if let Some(number) = value.get("stmt").or(value.get("statement")).and_then(Value::as_i64) {
+        if let Some(number) = value
+            .get("stmt")
+            .or(value.get("statement"))
+            .and_then(Value::as_i64)
+        {
             current = number;
             let answer = answers.entry(current).or_default();
             if let Some(error) = value.get("error") {
@@ -151,16 +183,27 @@ fn answers(text: &str) -> Result<BTreeMap<i64, Answer>, String> {
                 answer.columns = columns.iter().map(column_name).collect();
             }
         } else if let Some(row) = value.get("row") {
-            *answers.entry(current).or_default().rows.entry(row.to_string()).or_default() += 1;
+            *answers
+                .entry(current)
+                .or_default()
+                .rows
+                .entry(row.to_string())
+                .or_default() += 1;
         } else if let Some(kind) = value.get("kind").and_then(Value::as_str) {
             let rows = &mut answers.entry(current).or_default().rows;
             let count = rows.entry(value["fields"].to_string()).or_default();
-            *count += if matches!(kind, "INSERT" | "UPDATE_AFTER") { 1 } else { -1 };
+            *count += if matches!(kind, "INSERT" | "UPDATE_AFTER") {
+                1
+            } else {
+                -1
+            };
             // A retraction of what is not there is ignored, as in the expected files.
             *count = (*count).max(0);
         }
     }
-    answers.values_mut().for_each(|a| a.rows.retain(|_, n| *n > 0));
+    answers
+        .values_mut()
+        .for_each(|a| a.rows.retain(|_, n| *n > 0));
     Ok(answers)
 }
 

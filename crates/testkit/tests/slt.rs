@@ -9,12 +9,19 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("root");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("root");
     let folder = root.join("tests/slt");
     let is_blessing = std::env::var_os("FLOTT_BLESS").is_some();
     let mut trials = Vec::new();
     for path in files(&folder) {
-        let name = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
+        let name = path
+            .strip_prefix(&folder)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
         match parse(&path) {
             Err(message) => trials.push(Trial::test(name, move || Err(message.into()))),
             Ok((text, file, cells)) => {

@@ -13,9 +13,11 @@ use cases::{CASES, Case};
 use measure::Measurement;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Cases:\n  window   tumbling COUNT and SUM over 100,000 keys, from a generator\n  \
+#[command(
+    after_help = "Cases:\n  window   tumbling COUNT and SUM over 100,000 keys, from a generator\n  \
                         json     a JSON file through a filter to a JSON file\n\n\
-                        Each run is a process of its own: its processor time and peak memory are the kernel's.")]
+                        Each run is a process of its own: its processor time and peak memory are the kernel's."
+)]
 pub struct BenchArgs {
     /// The cases to run; all without a name.
     cases: Vec<String>,
@@ -37,7 +39,9 @@ pub struct BenchArgs {
 pub fn run(args: &BenchArgs) -> ExitCode {
     match measure_all(args) {
         Ok(results) if args.json => {
-            results.iter().for_each(|(case, m)| println!("{}", m.to_json(case.name)));
+            results
+                .iter()
+                .for_each(|(case, m)| println!("{}", m.to_json(case.name)));
             ExitCode::SUCCESS
         }
         Ok(results) => {
@@ -82,7 +86,13 @@ fn table(results: &[(&Case, Measurement)]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
     table.set_header([
-        "case", "rows", "wall s", "cpu s", "rows/s", "rows per cpu second", "MB per cpu second",
+        "case",
+        "rows",
+        "wall s",
+        "cpu s",
+        "rows/s",
+        "rows per cpu second",
+        "MB per cpu second",
         "peak MB",
     ]);
     for (case, m) in results {
@@ -92,7 +102,8 @@ fn table(results: &[(&Case, Measurement)]) -> Table {
             format!("{:.2}", m.cpu_s),
             format!("{:.0}", m.rows as f64 / m.wall_s),
             format!("{:.0}", m.rows as f64 / m.cpu_s),
-            m.bytes.map_or("-".into(), |b| format!("{:.0}", b as f64 / 1e6 / m.cpu_s)),
+            m.bytes
+                .map_or("-".into(), |b| format!("{:.0}", b as f64 / 1e6 / m.cpu_s)),
             format!("{:.0}", m.peak_bytes as f64 / 1e6),
         ];
         let cells = numbers.map(|n| Cell::new(n).set_alignment(CellAlignment::Right));

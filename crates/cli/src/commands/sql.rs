@@ -99,7 +99,10 @@ struct StatementValidator;
 impl Validator for StatementValidator {
     fn validate(&self, line: &str) -> ValidationResult {
         let text = line.trim();
-        let is_word = matches!(text.to_ascii_uppercase().as_str(), "HELP" | "QUIT" | "EXIT" | "CLEAR");
+        let is_word = matches!(
+            text.to_ascii_uppercase().as_str(),
+            "HELP" | "QUIT" | "EXIT" | "CLEAR"
+        );
         if text.is_empty() || is_word || is_complete(text) || text.ends_with("\\G") {
             ValidationResult::Complete
         } else {
@@ -139,7 +142,11 @@ fn interact(executor: &mut Executor) -> ExitCode {
 
 /// Runs what was typed; `true` when it ends the session.
 fn is_end(executor: &mut Executor, editor: &mut Reedline, text: &str) -> bool {
-    let word = text.trim().trim_end_matches(';').trim().to_ascii_uppercase();
+    let word = text
+        .trim()
+        .trim_end_matches(';')
+        .trim()
+        .to_ascii_uppercase();
     match word.as_str() {
         "" => {}
         "QUIT" | "EXIT" => return true,

@@ -19,7 +19,12 @@ pub struct CsvWriter {
 
 impl CsvWriter {
     pub fn new(out: Box<dyn Write>) -> Self {
-        Self { out, schema: Schema::empty(), is_changelog: false, num_results: 0 }
+        Self {
+            out,
+            schema: Schema::empty(),
+            is_changelog: false,
+            num_results: 0,
+        }
     }
 }
 
@@ -57,7 +62,11 @@ impl ResultWriter for CsvWriter {
         let (mut line, mut value) = (String::new(), String::new());
         for row in 0..batch.num_rows() {
             line.clear();
-            line.push_str(if self.is_changelog { batch.kind(row).symbol() } else { "" });
+            line.push_str(if self.is_changelog {
+                batch.kind(row).symbol()
+            } else {
+                ""
+            });
             for column in 0..self.schema.len() {
                 if column > 0 || self.is_changelog {
                     line.push(',');

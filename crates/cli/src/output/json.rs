@@ -31,7 +31,11 @@ pub struct JsonWriter {
 
 impl JsonWriter {
     pub fn new(out: Box<dyn Write>, values: Values) -> Self {
-        Self { out, values, schema: Schema::empty() }
+        Self {
+            out,
+            values,
+            schema: Schema::empty(),
+        }
     }
 
     fn field(
@@ -63,7 +67,11 @@ impl ResultWriter for JsonWriter {
             .iter()
             .map(|c| json!({"name": c.name, "type": c.type_summary()}))
             .collect();
-        writeln!(self.out, "{}", json!({"statement": statement, "columns": columns}))
+        writeln!(
+            self.out,
+            "{}",
+            json!({"statement": statement, "columns": columns})
+        )
     }
 
     fn rows(&mut self, batch: &ChangelogBatch, text: &TextOptions) -> std::io::Result<()> {
@@ -90,7 +98,11 @@ impl ResultWriter for JsonWriter {
             body.insert("line".into(), location.line.into());
             body.insert("column".into(), location.column.into());
         }
-        writeln!(self.out, "{}", json!({"statement": statement, "error": body}))?;
+        writeln!(
+            self.out,
+            "{}",
+            json!({"statement": statement, "error": body})
+        )?;
         self.out.flush()?;
         Ok(true)
     }

@@ -5,9 +5,11 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flott_core::text::{TextOptions, format_value};
+use flott_core::text::TextOptions;
 use flott_core::types::LogicalType;
 use serde_json::{Map, Number, Value};
+
+use super::plain::show;
 
 /// The JSON of a cell of this type.
 pub fn typed_value(
@@ -28,15 +30,26 @@ pub fn typed_value(
         LogicalType::BigInt => array.as_primitive::<Int64Type>().value(row).into(),
         LogicalType::Float | LogicalType::Double | LogicalType::Decimal(..) => {
             let number = shown(array, row, logical, text);
-            number.parse::<Number>().map_or(Value::String(number), Value::Number)
+            number
+                .parse::<Number>()
+                .map_or(Value::String(number), Value::Number)
         }
         LogicalType::Binary(_) | LogicalType::VarBinary(_) => {
             STANDARD.encode(array.as_binary_view().value(row)).into()
         }
-        LogicalType::Timestamp(_) => shown(array, row, logical, text).replacen(' ', "T", 1).into(),
+        LogicalType::Timestamp(_) => shown(array, row, logical, text)
+            .replacen(' ', "T", 1)
+            .into(),
         LogicalType::TimestampLtz(_) => {
-            let utc = TextOptions { time_zone: chrono_tz::UTC, ..text.clone() };
-            format!("{}Z", shown(array, row, logical, &utc).replacen(' ', "T", 1)).into()
+            let utc = TextOptions {
+                time_zone: chrono_tz::UTC,
+                ..*text
+            };
+            format!(
+                "{}Z",
+                shown(array, row, logical, &utc).replacen(' ', "T", 1)
+            )
+            .into()
         }
         LogicalType::Array(item) => {
             let items = array.as_list::<i32>().value(row);
@@ -59,7 +72,7 @@ pub fn typed_value(
 
 fn shown(array: &dyn Array, row: usize, logical: &LogicalType, text: &TextOptions) -> String {
     let mut out = String::new();
-    format_value(array, row, logical, text, &mut out);
+    show(array, row, logical, text, &mut out);
     out
 }
 

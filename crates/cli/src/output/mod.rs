@@ -30,8 +30,12 @@ pub enum OutputFormat {
 /// Receives the results of a script's statements in order.
 pub trait ResultWriter {
     /// A result's rows follow. `is_changelog` when they may take rows back.
-    fn begin(&mut self, statement: usize, schema: &Schema, is_changelog: bool)
-    -> std::io::Result<()>;
+    fn begin(
+        &mut self,
+        statement: usize,
+        schema: &Schema,
+        is_changelog: bool,
+    ) -> std::io::Result<()>;
 
     fn rows(&mut self, batch: &ChangelogBatch, text: &TextOptions) -> std::io::Result<()>;
 

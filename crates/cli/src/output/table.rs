@@ -57,7 +57,9 @@ impl TableWriter {
 
     fn headers(&self) -> Vec<String> {
         let op = self.is_changelog.then(|| "op".to_string());
-        op.into_iter().chain(self.schema.columns().iter().map(|c| c.name.clone())).collect()
+        op.into_iter()
+            .chain(self.schema.columns().iter().map(|c| c.name.clone()))
+            .collect()
     }
 
     /// Settles the widths, prints the head and what was held back.
@@ -115,11 +117,17 @@ impl ResultWriter for TableWriter {
     fn rows(&mut self, batch: &ChangelogBatch, text: &TextOptions) -> std::io::Result<()> {
         let mut value = String::new();
         for row in 0..batch.num_rows() {
-            let op = self.is_changelog.then(|| batch.kind(row).symbol().to_string());
+            let op = self
+                .is_changelog
+                .then(|| batch.kind(row).symbol().to_string());
             let mut cells: Vec<String> = op.into_iter().collect();
             for column in 0..self.schema.len() {
                 let is_present = cell(batch, row, column, &self.schema, text, &mut value);
-                let shown = if is_present { value.replace('\n', "\\n") } else { "<NULL>".into() };
+                let shown = if is_present {
+                    value.replace('\n', "\\n")
+                } else {
+                    "<NULL>".into()
+                };
                 cells.push(shown);
             }
             self.num_rows += 1;

@@ -41,7 +41,10 @@ struct BlackholeSink;
 impl TableSink for BlackholeSink {
     fn changelog_mode(&self, offered: ChangelogMode) -> Result<ChangelogMode> {
         // -U rows would only be thrown away: they need not be made.
-        Ok(ChangelogMode { update_before: false, ..offered })
+        Ok(ChangelogMode {
+            update_before: false,
+            ..offered
+        })
     }
 
     fn create_writer(&self, _: WriterContext) -> Result<Box<dyn SinkWriter>> {

@@ -44,7 +44,11 @@ impl ConnectorFactory for Datagen {
         context.options.check("connector 'datagen'", &[OPTIONS])?;
         let table = context.table.source_schema();
         options::check_fields(context.options, &table)?;
-        Ok(Arc::new(DatagenSource::plan(&table, context.options, &request)?))
+        Ok(Arc::new(DatagenSource::plan(
+            &table,
+            context.options,
+            &request,
+        )?))
     }
 
     fn create_sink(&self, _: TableContext<'_>, _: SinkRequest) -> Result<Arc<dyn TableSink>> {

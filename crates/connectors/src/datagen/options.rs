@@ -5,13 +5,22 @@ use flott_core::options::{OptionDef, OptionType, Options};
 use flott_core::schema::Schema;
 use flott_core::{Error, Result};
 
-pub const ROWS_PER_SECOND: OptionDef =
-    OptionDef::new("rows-per-second", OptionType::Integer, "rows per second in all")
-        .default("10000");
-pub const NUMBER_OF_ROWS: OptionDef =
-    OptionDef::new("number-of-rows", OptionType::Integer, "rows in all; without it, no end");
-pub const PARALLELISM: OptionDef =
-    OptionDef::new("scan.parallelism", OptionType::Integer, "parallelism of the source");
+pub const ROWS_PER_SECOND: OptionDef = OptionDef::new(
+    "rows-per-second",
+    OptionType::Integer,
+    "rows per second in all",
+)
+.default("10000");
+pub const NUMBER_OF_ROWS: OptionDef = OptionDef::new(
+    "number-of-rows",
+    OptionType::Integer,
+    "rows in all; without it, no end",
+);
+pub const PARALLELISM: OptionDef = OptionDef::new(
+    "scan.parallelism",
+    OptionType::Integer,
+    "parallelism of the source",
+);
 
 const KIND: OptionType = OptionType::Enum(&["random", "sequence"]);
 
@@ -23,12 +32,36 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::new("fields.#.kind", KIND, "'random' or 'sequence'").default("random"),
     OptionDef::new("fields.#.min", OptionType::String, "least random value"),
     OptionDef::new("fields.#.max", OptionType::String, "greatest random value"),
-    OptionDef::new("fields.#.max-past", OptionType::Duration, "how far back random times reach"),
-    OptionDef::new("fields.#.length", OptionType::Integer, "length of text, bytes or collections"),
-    OptionDef::new("fields.#.var-len", OptionType::Boolean, "lengths vary up to 'length'"),
-    OptionDef::new("fields.#.start", OptionType::Integer, "first value of a sequence"),
-    OptionDef::new("fields.#.end", OptionType::Integer, "last value of a sequence"),
-    OptionDef::new("fields.#.null-rate", OptionType::Double, "share of NULLs, 0 to 1"),
+    OptionDef::new(
+        "fields.#.max-past",
+        OptionType::Duration,
+        "how far back random times reach",
+    ),
+    OptionDef::new(
+        "fields.#.length",
+        OptionType::Integer,
+        "length of text, bytes or collections",
+    ),
+    OptionDef::new(
+        "fields.#.var-len",
+        OptionType::Boolean,
+        "lengths vary up to 'length'",
+    ),
+    OptionDef::new(
+        "fields.#.start",
+        OptionType::Integer,
+        "first value of a sequence",
+    ),
+    OptionDef::new(
+        "fields.#.end",
+        OptionType::Integer,
+        "last value of a sequence",
+    ),
+    OptionDef::new(
+        "fields.#.null-rate",
+        OptionType::Double,
+        "share of NULLs, 0 to 1",
+    ),
 ];
 
 /// The value of `fields.<path>.<key>`.
@@ -41,7 +74,9 @@ pub fn field_number<T>(options: &Options, path: &str, key: &str, default: T) -> 
 where
     T: std::str::FromStr,
 {
-    let Some(text) = field_option(options, path, key) else { return Ok(default) };
+    let Some(text) = field_option(options, path, key) else {
+        return Ok(default);
+    };
     text.trim().parse().map_err(|_| {
         let message = format!("option 'fields.{path}.{key}' is '{text}'; it takes a number");
         Error::user("INVALID_OPTION", message)
@@ -51,9 +86,12 @@ where
 /// Refuses `fields.x.…` where the table has no column `x`.
 pub fn check_fields(options: &Options, table: &Schema) -> Result<()> {
     for (key, _) in options.iter() {
-        let Some(rest) = key.strip_prefix("fields.") else { continue };
+        let Some(rest) = key.strip_prefix("fields.") else {
+            continue;
+        };
         let is_known = table.columns().iter().any(|c| {
-            rest.strip_prefix(c.name.as_str()).is_some_and(|after| after.starts_with('.'))
+            rest.strip_prefix(c.name.as_str())
+                .is_some_and(|after| after.starts_with('.'))
         });
         if !is_known {
             let name = rest.rsplit_once('.').map_or(rest, |(name, _)| name);

@@ -9,8 +9,8 @@ use flott_core::changelog::ChangelogBatch;
 use flott_core::options::Options;
 use flott_core::schema::Schema;
 use flott_core::source::{
-    FieldPath, ReaderContext, ScanRequest, SourcePoll, SourceReader, Split, SplitEnumerator, SplitPoll,
-    TableSource, extract_field, fields_schema,
+    FieldPath, ReaderContext, ScanRequest, SourcePoll, SourceReader, Split, SplitEnumerator,
+    SplitPoll, TableSource, extract_field, fields_schema,
 };
 use flott_core::{Error, Result};
 
@@ -40,9 +40,16 @@ impl DatagenSource {
         let num_rows = sequences.chain(rows).chain(request.limit).min();
         Ok(Self {
             schema: fields_schema(table, &request.fields)?,
-            fields: request.fields.iter().map(|path| (path.clone(), all[path.0[0]].clone())).collect(),
+            fields: request
+                .fields
+                .iter()
+                .map(|path| (path.clone(), all[path.0[0]].clone()))
+                .collect(),
             num_rows,
-            rows_per_second: options.integer(&ROWS_PER_SECOND)?.unwrap_or_default().max(1) as u64,
+            rows_per_second: options
+                .integer(&ROWS_PER_SECOND)?
+                .unwrap_or_default()
+                .max(1) as u64,
             parallelism: options.integer(&PARALLELISM)?.map(|n| n.max(1) as usize),
         })
     }
@@ -68,17 +75,27 @@ impl TableSource for DatagenSource {
     ) -> Result<Box<dyn SplitEnumerator>> {
         let next = match restored {
             Some(bytes) => u64::from_le_bytes(
-                bytes.try_into().map_err(|_| Error::internal("datagen enumerator"))?,
+                bytes
+                    .try_into()
+                    .map_err(|_| Error::internal("datagen enumerator"))?,
             ),
             None => 0,
         };
         // Few rows go to one subtask in order; many are dealt out.
         let block = (self.rows_per_second / parallelism as u64).clamp(1, 8192);
-        Ok(Box::new(Enumerator { next, end: self.num_rows.unwrap_or(u64::MAX), block }))
+        Ok(Box::new(Enumerator {
+            next,
+            end: self.num_rows.unwrap_or(u64::MAX),
+            block,
+        }))
     }
 
     fn create_reader(&self, context: ReaderContext) -> Result<Box<dyn SourceReader>> {
-        let blocks = context.restored.iter().map(Block::decode).collect::<Result<Vec<_>>>()?;
+        let blocks = context
+            .restored
+            .iter()
+            .map(Block::decode)
+            .collect::<Result<Vec<_>>>()?;
         Ok(Box::new(Reader {
             schema: self.schema.to_arrow(),
             fields: self.fields.clone(),
@@ -102,7 +119,10 @@ impl SplitEnumerator for Enumerator {
         if self.next >= self.end {
             return Ok(SplitPoll::End);
         }
-        let block = Block { next: self.next, end: self.end.min(self.next + self.block) };
+        let block = Block {
+            next: self.next,
+            end: self.end.min(self.next + self.block),
+        };
         self.next = block.end;
         Ok(SplitPoll::Split(block.encode()))
     }
@@ -121,15 +141,24 @@ struct Block {
 
 impl Block {
     fn encode(&self) -> Split {
-        let bytes = [self.next, self.end].iter().flat_map(|n| n.to_le_bytes()).collect();
-        Split { id: format!("rows-{}-to-{}", self.next, self.end), bytes }
+        let bytes = [self.next, self.end]
+            .iter()
+            .flat_map(|n| n.to_le_bytes())
+            .collect();
+        Split {
+            id: format!("rows-{}-to-{}", self.next, self.end),
+            bytes,
+        }
     }
 
     fn decode(split: &Split) -> Result<Self> {
         let wrong = || Error::internal(format!("datagen split of {} bytes", split.bytes.len()));
         let (next, end) = split.bytes.split_at_checked(8).ok_or_else(wrong)?;
         let number = |b: &[u8]| b.try_into().map(u64::from_le_bytes).map_err(|_| wrong());
-        Ok(Self { next: number(next)?, end: number(end)? })
+        Ok(Self {
+            next: number(next)?,
+            end: number(end)?,
+        })
     }
 }
 

@@ -28,18 +28,42 @@ pub struct FieldGenerator {
 
 #[derive(Debug, Clone)]
 enum Values {
-    Sequence { start: i64, end: i64 },
+    Sequence {
+        start: i64,
+        end: i64,
+    },
     /// Whole numbers (also behind decimals, dates, times and intervals), both ends included.
-    Integer { min: i64, max: i64 },
-    Float { min: f64, max: f64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Float {
+        min: f64,
+        max: f64,
+    },
     Boolean,
-    Text { length: usize, varies: bool },
-    Bytes { length: usize, varies: bool },
+    Text {
+        length: usize,
+        varies: bool,
+    },
+    Bytes {
+        length: usize,
+        varies: bool,
+    },
     /// The current time less up to this many ms.
-    Past { max_past_ms: i64 },
+    Past {
+        max_past_ms: i64,
+    },
     Row(Vec<FieldGenerator>),
-    List { length: usize, item: Box<FieldGenerator> },
-    Map { length: usize, key: Box<FieldGenerator>, value: Box<FieldGenerator> },
+    List {
+        length: usize,
+        item: Box<FieldGenerator>,
+    },
+    Map {
+        length: usize,
+        key: Box<FieldGenerator>,
+        value: Box<FieldGenerator>,
+    },
 }
 
 impl FieldGenerator {
@@ -63,7 +87,9 @@ impl FieldGenerator {
     /// The number of rows of a sequence.
     pub fn sequence_length(&self) -> Option<u64> {
         match self.values {
-            Values::Sequence { start, end } => Some((i128::from(end) - i128::from(start) + 1).max(0) as u64),
+            Values::Sequence { start, end } => {
+                Some((i128::from(end) - i128::from(start) + 1).max(0) as u64)
+            }
             _ => None,
         }
     }
@@ -76,17 +102,16 @@ impl FieldGenerator {
     /// The values of these rows, at this processing time in ms.
     pub fn generate(&self, rows: Range<u64>, now_ms: i64) -> Result<ArrayRef> {
         let values = self.values_of(rows.clone(), now_ms)?;
-        let values = if values.data_type() == &self.arrow_type {
-            values
-        } else {
-            cast(&values, &self.arrow_type)?
-        };
+        let values = to_type(values, &self.arrow_type)?;
         if self.null_rate <= 0.0 {
             return Ok(values);
         }
         let limit = (self.null_rate.min(1.0) * u64::MAX as f64) as u64;
         let is_valid = rows.map(|row| mix(self.salt ^ 0x6e75_6c6c, row) >= limit);
-        let data = values.to_data().into_builder().nulls(Some(NullBuffer::from_iter(is_valid)));
+        let data = values
+            .to_data()
+            .into_builder()
+            .nulls(Some(NullBuffer::from_iter(is_valid)));
         Ok(make_array(data.build()?))
     }
 
@@ -105,13 +130,13 @@ impl FieldGenerator {
                 self.whole_numbers(Int64Array::from_iter_values(rows.map(number)))?
             }
             Values::Float { min, max } => {
-                let number =
-                    |row| min + (max - min) * (self.random(row) as f64 / u64::MAX as f64);
+                let number = |row| min + (max - min) * (self.random(row) as f64 / u64::MAX as f64);
                 Arc::new(Float64Array::from_iter_values(rows.map(number)))
             }
-            Values::Boolean => {
-                Arc::new(rows.map(|row| Some(self.random(row) & 1 == 1)).collect::<BooleanArray>())
-            }
+            Values::Boolean => Arc::new(
+                rows.map(|row| Some(self.random(row) & 1 == 1))
+                    .collect::<BooleanArray>(),
+            ),
             Values::Text { length, varies } => self.text(rows, *length, *varies),
             Values::Bytes { length, varies } => self.bytes(rows, *length, *varies),
             Values::Past { max_past_ms } => {
@@ -122,7 +147,9 @@ impl FieldGenerator {
             }
             Values::Row(fields) => self.row(fields, rows, now_ms)?,
             Values::List { length, item } => {
-                let ArrowType::List(field) = &self.arrow_type else { return Err(self.mismatch()) };
+                let ArrowType::List(field) = &self.arrow_type else {
+                    return Err(self.mismatch());
+                };
                 let (items, offsets) = repeated(item, rows, *length, now_ms)?;
                 Arc::new(ListArray::try_new(field.clone(), offsets, items, None)?)
             }
@@ -136,7 +163,9 @@ impl FieldGenerator {
         Ok(match &self.arrow_type {
             ArrowType::Decimal128(precision, scale) => {
                 let unscaled = numbers.as_primitive::<arrow::datatypes::Int64Type>();
-                let wide = Decimal128Array::from_iter_values(unscaled.values().iter().map(|v| i128::from(*v)));
+                let wide = Decimal128Array::from_iter_values(
+                    unscaled.values().iter().map(|v| i128::from(*v)),
+                );
                 Arc::new(wide.with_precision_and_scale(*precision, *scale)?)
             }
             ArrowType::Date32 | ArrowType::Time32(_) | ArrowType::Interval(_) => {
@@ -180,14 +209,26 @@ impl FieldGenerator {
     }
 
     fn length(&self, row: u64, length: usize, varies: bool) -> usize {
-        if varies && length > 0 { 1 + (mix(self.salt, !row) % length as u64) as usize } else { length }
+        if varies && length > 0 {
+            1 + (mix(self.salt, !row) % length as u64) as usize
+        } else {
+            length
+        }
     }
 
     fn row(&self, fields: &[FieldGenerator], rows: Range<u64>, now_ms: i64) -> Result<ArrayRef> {
-        let ArrowType::Struct(arrow_fields) = &self.arrow_type else { return Err(self.mismatch()) };
-        let children =
-            fields.iter().map(|f| f.generate(rows.clone(), now_ms)).collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(StructArray::try_new(arrow_fields.clone(), children, None)?))
+        let ArrowType::Struct(arrow_fields) = &self.arrow_type else {
+            return Err(self.mismatch());
+        };
+        let children = fields
+            .iter()
+            .map(|f| f.generate(rows.clone(), now_ms))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(StructArray::try_new(
+            arrow_fields.clone(),
+            children,
+            None,
+        )?))
     }
 
     fn map(
@@ -198,16 +239,42 @@ impl FieldGenerator {
         length: usize,
         now_ms: i64,
     ) -> Result<ArrayRef> {
-        let ArrowType::Map(entries, _) = &self.arrow_type else { return Err(self.mismatch()) };
-        let ArrowType::Struct(fields) = entries.data_type() else { return Err(self.mismatch()) };
+        let ArrowType::Map(entries, _) = &self.arrow_type else {
+            return Err(self.mismatch());
+        };
+        let ArrowType::Struct(fields) = entries.data_type() else {
+            return Err(self.mismatch());
+        };
         let (keys, offsets) = repeated(key, rows.clone(), length, now_ms)?;
         let (values, _) = repeated(value, rows, length, now_ms)?;
         let pairs = StructArray::try_new(fields.clone(), vec![keys, values], None)?;
-        Ok(Arc::new(MapArray::try_new(entries.clone(), offsets, pairs, None, false)?))
+        Ok(Arc::new(MapArray::try_new(
+            entries.clone(),
+            offsets,
+            pairs,
+            None,
+            false,
+        )?))
     }
 
     fn mismatch(&self) -> Error {
         Error::internal(format!("datagen values do not fit {}", self.arrow_type))
+    }
+}
+
+/// The values as this type. Arrow's cast wants to know time zones; ours is always UTC.
+fn to_type(values: ArrayRef, arrow_type: &ArrowType) -> Result<ArrayRef> {
+    match arrow_type {
+        wanted if values.data_type() == wanted => Ok(values),
+        ArrowType::Timestamp(unit, Some(_)) => {
+            let wall_clock = cast(&values, &ArrowType::Timestamp(*unit, None))?;
+            let data = wall_clock
+                .to_data()
+                .into_builder()
+                .data_type(arrow_type.clone());
+            Ok(make_array(data.build()?))
+        }
+        wanted => Ok(cast(&values, wanted)?),
     }
 }
 
@@ -237,17 +304,20 @@ fn sequence(path: &str, data_type: &DataType, options: &Options) -> Result<Value
         let message = format!("column '{path}' of type {data_type} cannot be a sequence");
         return Err(Error::user("INVALID_OPTION", message));
     }
-    Ok(Values::Sequence { start: bound("start")?, end: bound("end")? })
+    Ok(Values::Sequence {
+        start: bound("start")?,
+        end: bound("end")?,
+    })
 }
 
 fn random(path: &str, data_type: &DataType, options: &Options) -> Result<Values> {
-    let integer = |min: i64, max: i64| {
+    let integer = |min: i64, max: i64| -> Result<Values> {
         Ok(Values::Integer {
             min: field_number(options, path, "min", min)?,
             max: field_number(options, path, "max", max)?,
         })
     };
-    let float = |max: f64| {
+    let float = |max: f64| -> Result<Values> {
         Ok(Values::Float {
             min: field_number(options, path, "min", -max)?,
             max: field_number(options, path, "max", max)?,
@@ -255,7 +325,8 @@ fn random(path: &str, data_type: &DataType, options: &Options) -> Result<Values>
     };
     let length = |default| field_number(options, path, "length", default);
     let varies = field_number(options, path, "var-len", false)?;
-    let nested = |name: &str, t: &DataType| FieldGenerator::new(&format!("{path}.{name}"), t, options);
+    let nested =
+        |name: &str, t: &DataType| FieldGenerator::new(&format!("{path}.{name}"), t, options);
     Ok(match &data_type.logical {
         LogicalType::Boolean => Values::Boolean,
         LogicalType::TinyInt => integer(i8::MIN.into(), i8::MAX.into())?,
@@ -265,23 +336,40 @@ fn random(path: &str, data_type: &DataType, options: &Options) -> Result<Values>
         LogicalType::Float => float(f32::MAX.into())?,
         LogicalType::Double => float(f64::MAX / 2.0)?,
         LogicalType::Decimal(precision, scale) => decimal(path, *precision, *scale, options)?,
-        LogicalType::Char(n) => Values::Text { length: *n as usize, varies: false },
-        LogicalType::VarChar(n) => {
-            Values::Text { length: length(DEFAULT_TEXT_LENGTH.min(*n as usize))?, varies }
-        }
-        LogicalType::Binary(n) => Values::Bytes { length: *n as usize, varies: false },
-        LogicalType::VarBinary(n) => {
-            Values::Bytes { length: length(DEFAULT_TEXT_LENGTH.min(*n as usize))?, varies }
-        }
-        LogicalType::Date => Values::Integer { min: 0, max: 20_000 },
-        LogicalType::Time(_) => Values::Integer { min: 0, max: 86_399_999 },
+        LogicalType::Char(n) => Values::Text {
+            length: *n as usize,
+            varies: false,
+        },
+        LogicalType::VarChar(n) => Values::Text {
+            length: length(DEFAULT_TEXT_LENGTH.min(*n as usize))?,
+            varies,
+        },
+        LogicalType::Binary(n) => Values::Bytes {
+            length: *n as usize,
+            varies: false,
+        },
+        LogicalType::VarBinary(n) => Values::Bytes {
+            length: length(DEFAULT_TEXT_LENGTH.min(*n as usize))?,
+            varies,
+        },
+        LogicalType::Date => Values::Integer {
+            min: 0,
+            max: 20_000,
+        },
+        LogicalType::Time(_) => Values::Integer {
+            min: 0,
+            max: 86_399_999,
+        },
         LogicalType::Timestamp(_) | LogicalType::TimestampLtz(_) => {
             let text = field_option(options, path, "max-past").unwrap_or("0");
             let past = parse_duration(text).ok_or_else(|| {
-                let message = format!("option 'fields.{path}.max-past' is '{text}'; it takes a duration");
+                let message =
+                    format!("option 'fields.{path}.max-past' is '{text}'; it takes a duration");
                 Error::user("INVALID_OPTION", message)
             })?;
-            Values::Past { max_past_ms: past.as_millis() as i64 }
+            Values::Past {
+                max_past_ms: past.as_millis() as i64,
+            }
         }
         LogicalType::IntervalYearMonth => integer(0, 120_000)?,
         LogicalType::IntervalDaySecond => integer(0, i64::from(i32::MAX))?,
@@ -301,7 +389,11 @@ fn random(path: &str, data_type: &DataType, options: &Options) -> Result<Values>
         LogicalType::Multiset(item) => Values::Map {
             length: length(DEFAULT_COLLECTION_LENGTH)?,
             key: Box::new(nested("element", item)?),
-            value: Box::new(FieldGenerator::new(path, &LogicalType::Int.not_null(), options)?),
+            value: Box::new(FieldGenerator::new(
+                path,
+                &LogicalType::Int.not_null(),
+                options,
+            )?),
         },
         LogicalType::Null => {
             let message = format!("column '{path}' has no type that datagen can fill");
@@ -318,7 +410,10 @@ fn decimal(path: &str, precision: u8, scale: u8, options: &Options) -> Result<Va
         let value: f64 = field_number(options, path, key, default / unit)?;
         Ok((value * unit).clamp(-most, most) as i64)
     };
-    Ok(Values::Integer { min: bound("min", -most)?, max: bound("max", most)? })
+    Ok(Values::Integer {
+        min: bound("min", -most)?,
+        max: bound("max", most)?,
+    })
 }
 
 #[cfg(test)]
@@ -326,13 +421,22 @@ mod tests {
     use super::*;
 
     fn generate(data_type: DataType, pairs: &[(&str, &str)]) -> ArrayRef {
-        let options = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        FieldGenerator::new("f", &data_type, &options).unwrap().generate(0..100, 1_000_000).unwrap()
+        let options = pairs
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+        FieldGenerator::new("f", &data_type, &options)
+            .unwrap()
+            .generate(0..100, 1_000_000)
+            .unwrap()
     }
 
     #[test]
     fn random_numbers_stay_between_their_bounds() {
-        let array = generate(LogicalType::Int.nullable(), &[("fields.f.min", "3"), ("fields.f.max", "5")]);
+        let array = generate(
+            LogicalType::Int.nullable(),
+            &[("fields.f.min", "3"), ("fields.f.max", "5")],
+        );
         let values = array.as_primitive::<arrow::datatypes::Int32Type>();
         assert!(values.values().iter().all(|v| (3..=5).contains(v)));
         assert!((3..=5).all(|v| values.values().contains(&v)));
@@ -341,12 +445,25 @@ mod tests {
     #[test]
     fn every_type_gives_its_arrow_type() {
         let types = [
-            LogicalType::TinyInt, LogicalType::Double, LogicalType::Decimal(20, 3), LogicalType::STRING,
-            LogicalType::Char(4), LogicalType::BYTES, LogicalType::Date, LogicalType::Time(0),
-            LogicalType::Timestamp(6), LogicalType::TimestampLtz(9), LogicalType::IntervalDaySecond,
-            LogicalType::IntervalYearMonth, LogicalType::Boolean, LogicalType::Float,
+            LogicalType::TinyInt,
+            LogicalType::Double,
+            LogicalType::Decimal(20, 3),
+            LogicalType::STRING,
+            LogicalType::Char(4),
+            LogicalType::BYTES,
+            LogicalType::Date,
+            LogicalType::Time(0),
+            LogicalType::Timestamp(6),
+            LogicalType::TimestampLtz(9),
+            LogicalType::IntervalDaySecond,
+            LogicalType::IntervalYearMonth,
+            LogicalType::Boolean,
+            LogicalType::Float,
             LogicalType::Array(Arc::new(LogicalType::STRING.nullable())),
-            LogicalType::Map(Arc::new(LogicalType::Int.not_null()), Arc::new(LogicalType::Date.nullable())),
+            LogicalType::Map(
+                Arc::new(LogicalType::Int.not_null()),
+                Arc::new(LogicalType::Date.nullable()),
+            ),
         ];
         for logical in types {
             let array = generate(logical.clone().nullable(), &[]);
@@ -357,16 +474,30 @@ mod tests {
 
     #[test]
     fn nulls_come_at_their_rate() {
-        let array = generate(LogicalType::Boolean.nullable(), &[("fields.f.null-rate", "0.5")]);
-        assert!((30..70).contains(&array.null_count()), "{}", array.null_count());
+        let array = generate(
+            LogicalType::Boolean.nullable(),
+            &[("fields.f.null-rate", "0.5")],
+        );
+        assert!(
+            (30..70).contains(&array.null_count()),
+            "{}",
+            array.null_count()
+        );
     }
 
     #[test]
     fn sequences_count() {
         let array = generate(
             LogicalType::BigInt.nullable(),
-            &[("fields.f.kind", "sequence"), ("fields.f.start", "7"), ("fields.f.end", "200")],
+            &[
+                ("fields.f.kind", "sequence"),
+                ("fields.f.start", "7"),
+                ("fields.f.end", "200"),
+            ],
         );
-        assert_eq!(array.as_primitive::<arrow::datatypes::Int64Type>().value(1), 8);
+        assert_eq!(
+            array.as_primitive::<arrow::datatypes::Int64Type>().value(1),
+            8
+        );
     }
 }

@@ -15,16 +15,38 @@ pub const FIELDS: [(&str, &[&str]); 4] = [
     ("event_type", &[]),
     (
         "person",
-        &["id", "name", "emailAddress", "creditCard", "city", "state", "dateTime", "extra"],
+        &[
+            "id",
+            "name",
+            "emailAddress",
+            "creditCard",
+            "city",
+            "state",
+            "dateTime",
+            "extra",
+        ],
     ),
     (
         "auction",
         &[
-            "id", "itemName", "description", "initialBid", "reserve", "dateTime", "expires",
-            "seller", "category", "extra",
+            "id",
+            "itemName",
+            "description",
+            "initialBid",
+            "reserve",
+            "dateTime",
+            "expires",
+            "seller",
+            "category",
+            "extra",
         ],
     ),
-    ("bid", &["auction", "bidder", "price", "channel", "url", "dateTime", "extra"]),
+    (
+        "bid",
+        &[
+            "auction", "bidder", "price", "channel", "url", "dateTime", "extra",
+        ],
+    ),
 ];
 
 /// A batch's events: `numbers[i]` is the event of row `i`.
@@ -49,7 +71,10 @@ impl Events<'_> {
     }
 
     fn event_types(&self) -> ArrayRef {
-        let types = self.numbers.iter().map(|e| self.generator.event_type(*e) as i32);
+        let types = self
+            .numbers
+            .iter()
+            .map(|e| self.generator.event_type(*e) as i32);
         Arc::new(Int32Array::from_iter_values(types))
     }
 
@@ -62,14 +87,20 @@ impl Events<'_> {
     fn row(&self, column: usize, arrow_type: &ArrowType) -> Result<ArrayRef> {
         let event_type = row_type(column)?;
         let ArrowType::Struct(fields) = arrow_type else {
-            return Err(Error::internal(format!("column {column} is {arrow_type}, not a row")));
+            return Err(Error::internal(format!(
+                "column {column} is {arrow_type}, not a row"
+            )));
         };
         let events = self.of_type(event_type);
         let children = (0..fields.len())
             .map(|field| self.field(event_type, field, &events))
             .collect::<Result<Vec<_>>>()?;
         let nulls = NullBuffer::from_iter(events.iter().map(Option::is_some));
-        Ok(Arc::new(StructArray::try_new(Fields::clone(fields), children, Some(nulls))?))
+        Ok(Arc::new(StructArray::try_new(
+            Fields::clone(fields),
+            children,
+            Some(nulls),
+        )?))
     }
 
     fn field(
@@ -159,5 +190,7 @@ fn times(events: &[Option<u64>], value: impl Fn(u64) -> i64) -> ArrayRef {
         let values = events.iter().map(|e| value(e.unwrap_or_default()));
         return Arc::new(TimestampMillisecondArray::from_iter_values(values));
     }
-    Arc::new(TimestampMillisecondArray::from_iter(events.iter().map(|e| e.map(&value))))
+    Arc::new(TimestampMillisecondArray::from_iter(
+        events.iter().map(|e| e.map(&value)),
+    ))
 }

@@ -71,7 +71,12 @@ pub struct Generator {
 impl Generator {
     pub fn new(config: NexmarkConfig) -> Self {
         let (round, seed) = (config.round(), mix(0x6e65_786d_6172_6b00, config.seed));
-        Self { config, round, seed, prices: PriceTable::new() }
+        Self {
+            config,
+            round,
+            seed,
+            prices: PriceTable::new(),
+        }
     }
 
     /// A uniform 64-bit number for one draw of one event.
@@ -218,7 +223,9 @@ const STEP_BITS: u32 = 10;
 impl PriceTable {
     fn new() -> Self {
         let step = |i: u64| 100.0 * 10f64.powf(6.0 * i as f64 / (1u64 << STEP_BITS) as f64);
-        Self { steps: (0..1 << STEP_BITS).map(step).collect() }
+        Self {
+            steps: (0..1 << STEP_BITS).map(step).collect(),
+        }
     }
 
     #[inline]
@@ -264,16 +271,27 @@ mod tests {
         let generator = generator();
         let prices: Vec<i64> = (0..60_000).map(|e| generator.price(e)).collect();
         assert!(prices.iter().all(|p| (100..=100_000_000).contains(p)));
-        let decade = prices.iter().filter(|p| (1000..10_000).contains(*p)).count();
+        let decade = prices
+            .iter()
+            .filter(|p| (1000..10_000).contains(*p))
+            .count();
         assert!((9_500..10_500).contains(&decade), "{decade}");
     }
 
     #[test]
     fn half_of_the_bids_are_for_hot_auctions() {
         let generator = generator();
-        let bids: Vec<u64> =
-            (5_000..30_000).filter(|e| generator.event_type(*e) == EventType::Bid).collect();
-        let hot = bids.iter().filter(|e| generator.bid_auction(**e) % 100 == 0).count();
-        assert!((45..58).contains(&(hot * 100 / bids.len())), "{hot} of {}", bids.len());
+        let bids: Vec<u64> = (5_000..30_000)
+            .filter(|e| generator.event_type(*e) == EventType::Bid)
+            .collect();
+        let hot = bids
+            .iter()
+            .filter(|e| generator.bid_auction(**e) % 100 == 0)
+            .count();
+        assert!(
+            (45..58).contains(&(hot * 100 / bids.len())),
+            "{hot} of {}",
+            bids.len()
+        );
     }
 }

@@ -51,7 +51,12 @@ impl ConnectorFactory for Nexmark {
         check_columns(&table)?;
         let generator = Generator::new(NexmarkConfig::parse(context.options)?);
         let schema = fields_schema(&table, &request.fields)?;
-        Ok(Arc::new(NexmarkSource::new(generator, request.fields, schema, &request.predicates)))
+        Ok(Arc::new(NexmarkSource::new(
+            generator,
+            request.fields,
+            schema,
+            &request.predicates,
+        )))
     }
 
     fn create_sink(&self, _: TableContext<'_>, _: SinkRequest) -> Result<Arc<dyn TableSink>> {
@@ -63,7 +68,9 @@ impl ConnectorFactory for Nexmark {
 /// The table must have the generator's columns; a row may end early.
 fn check_columns(table: &Schema) -> Result<()> {
     let wrong = |name: &str, wanted: &str| {
-        let message = format!("a nexmark table has the columns event_type, person, auction and bid; {name} {wanted}");
+        let message = format!(
+            "a nexmark table has the columns event_type, person, auction and bid; {name} {wanted}"
+        );
         Err(Error::user("NEXMARK_COLUMNS", message))
     };
     if table.len() != columns::FIELDS.len() {
@@ -74,8 +81,14 @@ fn check_columns(table: &Schema) -> Result<()> {
             LogicalType::Row(fields) => fields.iter().map(|f| f.name.as_str()).collect(),
             _ => Vec::new(),
         };
-        if column.name != name || !fields.starts_with(&found) || found.is_empty() != fields.is_empty() {
-            return wrong(&format!("'{}'", column.name), &format!("should be '{name}' with {fields:?}"));
+        if column.name != name
+            || !fields.starts_with(&found)
+            || found.is_empty() != fields.is_empty()
+        {
+            return wrong(
+                &format!("'{}'", column.name),
+                &format!("should be '{name}' with {fields:?}"),
+            );
         }
     }
     Ok(())

@@ -15,21 +15,36 @@ const NEXT_RATE: OptionDef = OptionDef::new(
     "events per second of processing time when 'rate.limited' is true",
 )
 .default("10000");
-const RATE_LIMITED: OptionDef =
-    OptionDef::new("rate.limited", OptionType::Boolean, "hold events back to 'next-event.rate'")
-        .default("false");
-const EVENTS_NUM: OptionDef =
-    OptionDef::new("events.num", OptionType::Integer, "events in all; 0 is without end")
-        .default("0");
-const PERSONS: OptionDef =
-    OptionDef::new("person.proportion", OptionType::Integer, "persons in each round of events")
-        .default("1");
-const AUCTIONS: OptionDef =
-    OptionDef::new("auction.proportion", OptionType::Integer, "auctions in each round of events")
-        .default("3");
-const BIDS: OptionDef =
-    OptionDef::new("bid.proportion", OptionType::Integer, "bids in each round of events")
-        .default("46");
+const RATE_LIMITED: OptionDef = OptionDef::new(
+    "rate.limited",
+    OptionType::Boolean,
+    "hold events back to 'next-event.rate'",
+)
+.default("false");
+const EVENTS_NUM: OptionDef = OptionDef::new(
+    "events.num",
+    OptionType::Integer,
+    "events in all; 0 is without end",
+)
+.default("0");
+const PERSONS: OptionDef = OptionDef::new(
+    "person.proportion",
+    OptionType::Integer,
+    "persons in each round of events",
+)
+.default("1");
+const AUCTIONS: OptionDef = OptionDef::new(
+    "auction.proportion",
+    OptionType::Integer,
+    "auctions in each round of events",
+)
+.default("3");
+const BIDS: OptionDef = OptionDef::new(
+    "bid.proportion",
+    OptionType::Integer,
+    "bids in each round of events",
+)
+.default("46");
 const HOT_AUCTIONS: OptionDef = OptionDef::new(
     "bid.hot-ratio.auctions",
     OptionType::Integer,
@@ -48,14 +63,24 @@ const HOT_SELLERS: OptionDef = OptionDef::new(
     "n: all but one in n auctions are by a hot seller",
 )
 .default("4");
-const PERSON_SIZE: OptionDef =
-    OptionDef::new("person.avg-size", OptionType::MemorySize, "average size of a person")
-        .default("200b");
-const AUCTION_SIZE: OptionDef =
-    OptionDef::new("auction.avg-size", OptionType::MemorySize, "average size of an auction")
-        .default("500b");
-const BID_SIZE: OptionDef =
-    OptionDef::new("bid.avg-size", OptionType::MemorySize, "average size of a bid").default("100b");
+const PERSON_SIZE: OptionDef = OptionDef::new(
+    "person.avg-size",
+    OptionType::MemorySize,
+    "average size of a person",
+)
+.default("200b");
+const AUCTION_SIZE: OptionDef = OptionDef::new(
+    "auction.avg-size",
+    OptionType::MemorySize,
+    "average size of an auction",
+)
+.default("500b");
+const BID_SIZE: OptionDef = OptionDef::new(
+    "bid.avg-size",
+    OptionType::MemorySize,
+    "average size of a bid",
+)
+.default("100b");
 const SEED: OptionDef =
     OptionDef::new("seed", OptionType::Integer, "equal seeds give equal events").default("0");
 const BASE_TIME: OptionDef = OptionDef::new(

@@ -43,7 +43,13 @@ impl NexmarkSource {
                 applied.push(index);
             }
         }
-        Self { generator, fields, schema, types, applied }
+        Self {
+            generator,
+            fields,
+            schema,
+            types,
+            applied,
+        }
     }
 }
 
@@ -67,7 +73,10 @@ impl TableSource for NexmarkSource {
     }
 
     fn describe(&self) -> String {
-        self.types.as_ref().map(|types| format!("event_type in {types:?}")).unwrap_or_default()
+        self.types
+            .as_ref()
+            .map(|types| format!("event_type in {types:?}"))
+            .unwrap_or_default()
     }
 
     fn create_enumerator(
@@ -77,7 +86,10 @@ impl TableSource for NexmarkSource {
     ) -> Result<Box<dyn SplitEnumerator>> {
         match restored {
             Some(bytes) => Ok(Box::new(Enumerator::restore(bytes)?)),
-            None => Ok(Box::new(Enumerator { next: 0, of: parallelism as u64 })),
+            None => Ok(Box::new(Enumerator {
+                next: 0,
+                of: parallelism as u64,
+            })),
         }
     }
 
@@ -111,20 +123,36 @@ struct Lane {
 
 impl Lane {
     fn new(index: u64, of: u64) -> Self {
-        Self { index, of, position: index * BLOCK }
+        Self {
+            index,
+            of,
+            position: index * BLOCK,
+        }
     }
 
     fn encode(&self) -> Split {
-        let bytes = [self.index, self.of, self.position].iter().flat_map(|n| n.to_le_bytes());
-        Split { id: format!("lane-{}-of-{}", self.index, self.of), bytes: bytes.collect() }
+        let bytes = [self.index, self.of, self.position]
+            .into_iter()
+            .flat_map(|n| n.to_le_bytes());
+        Split {
+            id: format!("lane-{}-of-{}", self.index, self.of),
+            bytes: bytes.collect(),
+        }
     }
 
     fn decode(split: &Split) -> Result<Self> {
         let numbers = numbers(&split.bytes);
         let [index, of, position] = numbers.as_slice() else {
-            return Err(Error::internal(format!("nexmark split of {} bytes", split.bytes.len())));
+            return Err(Error::internal(format!(
+                "nexmark split of {} bytes",
+                split.bytes.len()
+            )));
         };
-        Ok(Self { index: *index, of: *of, position: *position })
+        Ok(Self {
+            index: *index,
+            of: *of,
+            position: *position,
+        })
     }
 
     /// The next events, at most `limit`, inside one block.
@@ -133,14 +161,20 @@ impl Lane {
         let end = (start / BLOCK + 1) * BLOCK;
         let taken = start..end.min(start + limit.max(1));
         let is_block_done = taken.end == end;
-        self.position = if is_block_done { end + (self.of - 1) * BLOCK } else { taken.end };
+        self.position = if is_block_done {
+            end + (self.of - 1) * BLOCK
+        } else {
+            taken.end
+        };
         taken
     }
 }
 
 fn numbers(bytes: &[u8]) -> Vec<u64> {
     let words = bytes.chunks_exact(8);
-    words.map(|w| u64::from_le_bytes(w.try_into().unwrap_or_default())).collect()
+    words
+        .map(|w| u64::from_le_bytes(w.try_into().unwrap_or_default()))
+        .collect()
 }
 
 struct Enumerator {
@@ -151,8 +185,14 @@ struct Enumerator {
 impl Enumerator {
     fn restore(bytes: &[u8]) -> Result<Self> {
         match numbers(bytes).as_slice() {
-            [next, of] => Ok(Self { next: *next, of: *of }),
-            _ => Err(Error::internal(format!("nexmark enumerator of {} bytes", bytes.len()))),
+            [next, of] => Ok(Self {
+                next: *next,
+                of: *of,
+            }),
+            _ => Err(Error::internal(format!(
+                "nexmark enumerator of {} bytes",
+                bytes.len()
+            ))),
         }
     }
 }
@@ -167,7 +207,10 @@ impl SplitEnumerator for Enumerator {
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
-        Ok([self.next, self.of].iter().flat_map(|n| n.to_le_bytes()).collect())
+        Ok([self.next, self.of]
+            .iter()
+            .flat_map(|n| n.to_le_bytes())
+            .collect())
     }
 }
 
@@ -196,7 +239,9 @@ impl Reader {
 
     /// How many events from `position` on the rate allows now, or when it allows the next.
     fn allowed(&self, position: u64) -> std::result::Result<u64, i64> {
-        let Some(rate) = self.generator.config.rate_limit else { return Ok(u64::MAX) };
+        let Some(rate) = self.generator.config.rate_limit else {
+            return Ok(u64::MAX);
+        };
         let elapsed_ms = (self.context.clock.now_ms() - self.started_ms).max(0) as u64;
         let allowed = (u128::from(elapsed_ms) * u128::from(rate) / 1000) as u64;
         if allowed > position {
@@ -209,11 +254,14 @@ impl Reader {
     fn batch(&self, events: std::ops::Range<u64>) -> Result<ChangelogBatch> {
         let numbers: Vec<u64> = match &self.types {
             None => events.collect(),
-            Some(types) => {
-                events.filter(|e| types.contains(&self.generator.event_type(*e))).collect()
-            }
+            Some(types) => events
+                .filter(|e| types.contains(&self.generator.event_type(*e)))
+                .collect(),
         };
-        let events = Events { generator: &self.generator, numbers: &numbers };
+        let events = Events {
+            generator: &self.generator,
+            numbers: &numbers,
+        };
         let columns = self
             .fields
             .iter()
@@ -228,7 +276,9 @@ impl Reader {
 
 impl SourceReader for Reader {
     fn poll(&mut self) -> Result<SourcePoll> {
-        let Some(lane) = self.next_lane()? else { return Ok(SourcePoll::End) };
+        let Some(lane) = self.next_lane()? else {
+            return Ok(SourcePoll::End);
+        };
         let position = self.lanes[lane].position;
         let allowed = match self.allowed(position) {
             Ok(allowed) => allowed,

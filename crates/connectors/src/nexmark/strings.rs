@@ -13,14 +13,23 @@ const NUM_CHANNELS: u64 = 10_000;
 const HOT_CHANNELS: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
 const STATES: [&str; 6] = ["AZ", "CA", "ID", "OR", "WA", "WY"];
 const CITIES: [&str; 10] = [
-    "Phoenix", "Los Angeles", "San Francisco", "Boise", "Portland", "Bend", "Redmond", "Seattle",
-    "Kent", "Cheyenne",
+    "Phoenix",
+    "Los Angeles",
+    "San Francisco",
+    "Boise",
+    "Portland",
+    "Bend",
+    "Redmond",
+    "Seattle",
+    "Kent",
+    "Cheyenne",
 ];
 const FIRST_NAMES: [&str; 11] = [
     "Peter", "Paul", "Luke", "John", "Saul", "Vicky", "Kate", "Julie", "Sarah", "Deiter", "Walter",
 ];
-const LAST_NAMES: [&str; 9] =
-    ["Shultz", "Abrams", "Spencer", "White", "Bartels", "Walton", "Smith", "Jones", "Noris"];
+const LAST_NAMES: [&str; 9] = [
+    "Shultz", "Abrams", "Spencer", "White", "Bartels", "Walton", "Smith", "Jones", "Noris",
+];
 const MIN_TEXT: u64 = 3;
 
 /// Text in one buffer, and where each entry stands in it.
@@ -39,12 +48,19 @@ impl Pool {
                 (start, text.len() as u32)
             })
             .collect();
-        Self { buffer: Buffer::from_vec(bytes), entries }
+        Self {
+            buffer: Buffer::from_vec(bytes),
+            entries,
+        }
     }
 
     #[inline]
     fn view(&self, offset: u32, length: u32) -> u128 {
-        make_view(&self.buffer[offset as usize..(offset + length) as usize], 0, offset)
+        make_view(
+            &self.buffer[offset as usize..(offset + length) as usize],
+            0,
+            offset,
+        )
     }
 }
 
@@ -61,7 +77,11 @@ fn extra_pool() -> &'static Buffer {
             let random = pool_random(i);
             let span = (random >> 8) % 26;
             // Runs of six letters come from one draw, upwards or downwards from 'a'.
-            if pool_random(i / 6) & 1 == 0 { b'a' + span as u8 } else { b'a' - span as u8 }
+            if pool_random(i / 6) & 1 == 0 {
+                b'a' + span as u8
+            } else {
+                b'a' - span as u8
+            }
         };
         Buffer::from_vec((0..POOL_SIZE as u64).map(letter).collect::<Vec<u8>>())
     })
@@ -73,7 +93,11 @@ fn word_pool() -> &'static Buffer {
     POOL.get_or_init(|| {
         let letter = |i| {
             let random = pool_random(i ^ 0x5555_0000_0000);
-            if random % 13 == 0 { b' ' } else { b'a' + ((random >> 8) % 26) as u8 }
+            if random % 13 == 0 {
+                b' '
+            } else {
+                b'a' + ((random >> 8) % 26) as u8
+            }
         };
         Buffer::from_vec((0..POOL_SIZE as u64).map(letter).collect::<Vec<u8>>())
     })
@@ -89,7 +113,11 @@ fn channel_pools() -> &'static (Pool, Pool) {
         let addresses = (0..NUM_CHANNELS + HOT_CHANNELS.len() as u64).map(|i| {
             let has_channel = i < NUM_CHANNELS && pool_random(i << 20) % 10 > 0;
             let id = i64::from((i as u32).reverse_bits() as i32).unsigned_abs();
-            let query = if has_channel { format!("&channel_id={id}") } else { String::new() };
+            let query = if has_channel {
+                format!("&channel_id={id}")
+            } else {
+                String::new()
+            };
             let folder = |n: u64| path_part(i * 4 + n);
             let (a, b, c) = (folder(1), folder(2), folder(3));
             format!("https://www.nexmark.com/{a}/{b}/{c}/item.htm?query=1{query}")
@@ -103,7 +131,11 @@ fn path_part(i: u64) -> String {
     let random = pool_random(i ^ 0x7061_7468_0000_0000);
     let letter = |n: u64| {
         let r = (random >> (n * 12)) & 0xfff;
-        if r % 13 == 0 { '_' } else { (b'a' + (r % 26) as u8) as char }
+        if r % 13 == 0 {
+            '_'
+        } else {
+            (b'a' + (r % 26) as u8) as char
+        }
     };
     (0..3 + (random >> 60) % 2).map(letter).collect()
 }
@@ -157,7 +189,11 @@ impl Generator {
             } else {
                 wanted - delta + self.below(event, Draw::ExtraSize, 2 * delta)
             };
-            slice_view(pool, self.below(event, Draw::Extra, POOL_SIZE as u64 - length), length)
+            slice_view(
+                pool,
+                self.below(event, Draw::Extra, POOL_SIZE as u64 - length),
+                length,
+            )
         })
     }
 
@@ -176,7 +212,11 @@ impl Generator {
             let text = &pool[start as usize..(start + length) as usize];
             let trimmed = text.trim_ascii();
             let skipped = (text.len() - text.trim_ascii_start().len()) as u64;
-            let start = if trimmed.is_empty() { start } else { start + skipped };
+            let start = if trimmed.is_empty() {
+                start
+            } else {
+                start + skipped
+            };
             slice_view(pool, start, trimmed.len() as u64)
         })
     }
@@ -207,7 +247,12 @@ impl Generator {
             let random = self.draw(event, Draw::CreditCard);
             for group in 0..4 {
                 let number = (random >> (group * 16)) & 0xffff;
-                let digits = [number / 1000 % 10, number / 100 % 10, number / 10 % 10, number % 10];
+                let digits = [
+                    number / 1000 % 10,
+                    number / 100 % 10,
+                    number / 10 % 10,
+                    number % 10,
+                ];
                 if group > 0 {
                     text.push(' ');
                 }
@@ -217,11 +262,15 @@ impl Generator {
     }
 
     pub(super) fn cities(&self, events: &[Option<u64>]) -> ArrayRef {
-        self.built(events, |event, text| text.push_str(self.pick(event, Draw::City, &CITIES)))
+        self.built(events, |event, text| {
+            text.push_str(self.pick(event, Draw::City, &CITIES))
+        })
     }
 
     pub(super) fn states(&self, events: &[Option<u64>]) -> ArrayRef {
-        self.built(events, |event, text| text.push_str(self.pick(event, Draw::State, &STATES)))
+        self.built(events, |event, text| {
+            text.push_str(self.pick(event, Draw::State, &STATES))
+        })
     }
 
     fn pick<'a>(&self, event: u64, draw: Draw, from: &[&'a str]) -> &'a str {
@@ -247,7 +296,11 @@ impl Generator {
 
 #[inline]
 fn slice_view(pool: &Buffer, start: u64, length: u64) -> u128 {
-    make_view(&pool[start as usize..(start + length) as usize], 0, start as u32)
+    make_view(
+        &pool[start as usize..(start + length) as usize],
+        0,
+        start as u32,
+    )
 }
 
 #[cfg(test)]
@@ -267,11 +320,22 @@ mod tests {
         assert!((60..76).contains(&(total / 1000)), "{total}");
         let words = generator.words(&events, Draw::Name, Draw::NameSize, 20);
         words.to_data().validate_full().unwrap();
-        assert!(words.as_string_view().iter().flatten().all(|w| w.trim() == w && w.len() < 20));
+        assert!(
+            words
+                .as_string_view()
+                .iter()
+                .flatten()
+                .all(|w| w.trim() == w && w.len() < 20)
+        );
         assert!(words.is_null(1000));
         generator.urls(&events).to_data().validate_full().unwrap();
         let channels = generator.channels(&events);
-        let hot = channels.as_string_view().iter().flatten().filter(|c| !c.contains('-')).count();
+        let hot = channels
+            .as_string_view()
+            .iter()
+            .flatten()
+            .filter(|c| !c.contains('-'))
+            .count();
         assert!((400..600).contains(&hot), "{hot}");
     }
 }

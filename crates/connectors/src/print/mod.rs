@@ -20,11 +20,17 @@ const IDENTIFIER: OptionDef = OptionDef::new(
     OptionType::String,
     "put before each line, so that several tables can be told apart",
 );
-const STANDARD_ERROR: OptionDef =
-    OptionDef::new("standard-error", OptionType::Boolean, "write to standard error")
-        .default("false");
-const PARALLELISM: OptionDef =
-    OptionDef::new("sink.parallelism", OptionType::Integer, "parallelism of the sink");
+const STANDARD_ERROR: OptionDef = OptionDef::new(
+    "standard-error",
+    OptionType::Boolean,
+    "write to standard error",
+)
+.default("false");
+const PARALLELISM: OptionDef = OptionDef::new(
+    "sink.parallelism",
+    OptionType::Integer,
+    "parallelism of the sink",
+);
 const OPTIONS: &[OptionDef] = &[IDENTIFIER, STANDARD_ERROR, PARALLELISM];
 
 /// The connector.
@@ -44,7 +50,10 @@ impl ConnectorFactory for Print {
     }
 
     fn create_source(&self, _: TableContext<'_>, _: ScanRequest) -> Result<Arc<dyn TableSource>> {
-        Err(Error::user("NOT_A_SOURCE", "connector 'print' can be written, not read"))
+        Err(Error::user(
+            "NOT_A_SOURCE",
+            "connector 'print' can be written, not read",
+        ))
     }
 
     fn create_sink(&self, context: TableContext<'_>, _: SinkRequest) -> Result<Arc<dyn TableSink>> {
@@ -52,9 +61,18 @@ impl ConnectorFactory for Print {
         Ok(Arc::new(PrintSink {
             schema: context.table.sink_schema(),
             identifier: context.options.text(&IDENTIFIER).map(str::to_string),
-            to_stderr: context.options.boolean(&STANDARD_ERROR)?.unwrap_or_default(),
-            parallelism: context.options.integer(&PARALLELISM)?.map(|n| n.max(1) as usize),
-            text: TextOptions::default(),
+            to_stderr: context
+                .options
+                .boolean(&STANDARD_ERROR)?
+                .unwrap_or_default(),
+            parallelism: context
+                .options
+                .integer(&PARALLELISM)?
+                .map(|n| n.max(1) as usize),
+            text: TextOptions {
+                time_zone: chrono_tz::UTC,
+                is_printing: true,
+            },
         }))
     }
 }
@@ -88,7 +106,7 @@ impl TableSink for PrintSink {
             schema: self.schema.clone(),
             prefix,
             to_stderr: self.to_stderr,
-            text: self.text.clone(),
+            text: self.text,
             lines: String::new(),
         }))
     }
@@ -103,7 +121,7 @@ struct PrintWriter {
 }
 
 impl PrintWriter {
-    fn push_row(&mut self, batch: &ChangelogBatch, row: usize) {
+    fn push_row(&mut self, batch: &ChangelogBatch, row: usize) -> Result<()> {
         self.lines.push_str(&self.prefix);
         self.lines.push_str(batch.kind(row).symbol());
         self.lines.push('[');
@@ -116,10 +134,11 @@ impl PrintWriter {
                 self.lines.push_str("null");
             } else {
                 let data_type = &column.data_type.logical;
-                format_value(values, row, data_type, &self.text, &mut self.lines);
+                format_value(values, row, data_type, &self.text, &mut self.lines)?;
             }
         }
         self.lines.push_str("]\n");
+        Ok(())
     }
 }
 
@@ -127,7 +146,7 @@ impl SinkWriter for PrintWriter {
     fn write(&mut self, batch: &ChangelogBatch) -> Result<()> {
         self.lines.clear();
         for row in 0..batch.num_rows() {
-            self.push_row(batch, row);
+            self.push_row(batch, row)?;
         }
         let bytes = self.lines.as_bytes();
         let written = match self.to_stderr {

@@ -63,7 +63,11 @@ impl ScriptHub {
             let mut tables = self.tables.lock();
             let script = tables.entry(table.to_string()).or_default();
             script.steps.push(step);
-            script.readers.iter().map(|r| r.waker.clone()).collect::<Vec<_>>()
+            script
+                .readers
+                .iter()
+                .map(|r| r.waker.clone())
+                .collect::<Vec<_>>()
         };
         wakers.iter().for_each(|wake| wake());
     }
@@ -72,21 +76,35 @@ impl ScriptHub {
     pub fn is_drained(&self) -> bool {
         self.tables.lock().values().all(|script| {
             let end = script.steps.len();
-            script.readers.iter().all(|r| r.position.load(Ordering::SeqCst) >= end)
+            script
+                .readers
+                .iter()
+                .all(|r| r.position.load(Ordering::SeqCst) >= end)
         })
     }
 
     /// Forgets the readers of jobs that are gone.
     pub fn forget_readers(&self) {
-        self.tables.lock().values_mut().for_each(|script| script.readers.clear());
+        self.tables
+            .lock()
+            .values_mut()
+            .for_each(|script| script.readers.clear());
     }
 
     fn step(&self, table: &str, position: usize) -> Option<ScriptStep> {
-        self.tables.lock().get(table).and_then(|script| script.steps.get(position).cloned())
+        self.tables
+            .lock()
+            .get(table)
+            .and_then(|script| script.steps.get(position).cloned())
     }
 
     fn add_reader(&self, table: &str, reader: ReaderEntry) {
-        self.tables.lock().entry(table.to_string()).or_default().readers.push(reader);
+        self.tables
+            .lock()
+            .entry(table.to_string())
+            .or_default()
+            .readers
+            .push(reader);
     }
 }
 
@@ -129,7 +147,10 @@ impl ConnectorFactory for ScriptConnector {
     }
 
     fn create_sink(&self, _: TableContext<'_>, _: SinkRequest) -> Result<Arc<dyn TableSink>> {
-        Err(Error::user("NOT_A_SINK", "connector 'script' can be read, not written"))
+        Err(Error::user(
+            "NOT_A_SINK",
+            "connector 'script' can be read, not written",
+        ))
     }
 }
 
@@ -158,8 +179,14 @@ impl TableSource for ScriptSource {
         Some(1)
     }
 
-    fn create_enumerator(&self, _: usize, restored: Option<&[u8]>) -> Result<Box<dyn SplitEnumerator>> {
-        Ok(Box::new(OneSplit { is_taken: restored.is_some() }))
+    fn create_enumerator(
+        &self,
+        _: usize,
+        restored: Option<&[u8]>,
+    ) -> Result<Box<dyn SplitEnumerator>> {
+        Ok(Box::new(OneSplit {
+            is_taken: restored.is_some(),
+        }))
     }
 
     fn create_reader(&self, context: ReaderContext) -> Result<Box<dyn SourceReader>> {
@@ -197,12 +224,17 @@ impl SplitEnumerator for OneSplit {
 }
 
 fn encode(position: usize) -> Split {
-    Split { id: "script".into(), bytes: (position as u64).to_le_bytes().to_vec() }
+    Split {
+        id: "script".into(),
+        bytes: (position as u64).to_le_bytes().to_vec(),
+    }
 }
 
 fn decode(split: &Split) -> Result<usize> {
     let bytes = split.bytes.as_slice().try_into();
-    bytes.map(|b| u64::from_le_bytes(b) as usize).map_err(|_| Error::internal("script split"))
+    bytes
+        .map(|b| u64::from_le_bytes(b) as usize)
+        .map_err(|_| Error::internal("script split"))
 }
 
 struct ScriptReader {
@@ -223,7 +255,10 @@ impl ScriptReader {
         let (hub, table, waker) = (&self.hub, &self.table, &self.context.waker);
         let progress = self.progress.get_or_insert_with(|| {
             let progress = Arc::new(AtomicUsize::new(position));
-            let entry = ReaderEntry { waker: waker.clone(), position: progress.clone() };
+            let entry = ReaderEntry {
+                waker: waker.clone(),
+                position: progress.clone(),
+            };
             hub.add_reader(table, entry);
             progress
         });
@@ -236,8 +271,8 @@ impl ScriptReader {
             .iter()
             .map(|path| extract_field(batch.rows().columns(), path))
             .collect::<Result<Vec<_>>>()?;
-        let options = arrow::record_batch::RecordBatchOptions::new()
-            .with_row_count(Some(batch.num_rows()));
+        let options =
+            arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let rows = arrow::record_batch::RecordBatch::try_new_with_options(
             self.schema.clone(),
             columns,

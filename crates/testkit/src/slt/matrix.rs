@@ -22,7 +22,11 @@ pub enum Feed {
 
 impl Cell {
     /// The cell that checks everything.
-    pub const BASE: Cell = Cell { parallelism: 1, feed: Feed::Whole, crash: false };
+    pub const BASE: Cell = Cell {
+        parallelism: 1,
+        feed: Feed::Whole,
+        crash: false,
+    };
 
     pub fn is_base(&self) -> bool {
         *self == Self::BASE
@@ -30,7 +34,11 @@ impl Cell {
 
     /// `p=4,rows`.
     pub fn name(&self) -> String {
-        let feed = if self.feed == Feed::Rows { "rows" } else { "whole" };
+        let feed = if self.feed == Feed::Rows {
+            "rows"
+        } else {
+            "whole"
+        };
         let crash = if self.crash { ",crash" } else { "" };
         format!("p={},{feed}{crash}", self.parallelism)
     }
@@ -61,7 +69,11 @@ pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
     let mut cells = vec![Cell::BASE];
     for &parallelism in &parallelisms {
         for &feed in &feeds {
-            let cell = Cell { parallelism, feed, crash: false };
+            let cell = Cell {
+                parallelism,
+                feed,
+                crash: false,
+            };
             if !cell.is_base() {
                 cells.push(cell);
             }

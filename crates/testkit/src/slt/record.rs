@@ -34,25 +34,54 @@ pub struct Expected {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verb {
     /// A statement that goes well, or fails with a message that matches.
-    Statement { error: Option<String> },
+    Statement {
+        error: Option<String>,
+    },
     /// A bounded query and its final rows; `ordered` compares their order.
-    Query { ordered: bool },
-    Start { job: String },
-    Feed { table: String },
-    Watermark { table: String, time: String },
-    End { table: String },
+    Query {
+        ordered: bool,
+    },
+    Start {
+        job: String,
+    },
+    Feed {
+        table: String,
+    },
+    Watermark {
+        table: String,
+        time: String,
+    },
+    End {
+        table: String,
+    },
     /// Processing time moves on by so many ms.
-    Clock { advance_ms: i64 },
+    Clock {
+        advance_ms: i64,
+    },
     /// The changes since the last look.
-    Changes { job: String, ordered: bool },
+    Changes {
+        job: String,
+        ordered: bool,
+    },
     /// The changelog applied.
-    Table { job: String },
-    Plan { job: String },
-    Metric { job: String, name: String },
+    Table {
+        job: String,
+    },
+    Plan {
+        job: String,
+    },
+    Metric {
+        job: String,
+        name: String,
+    },
     Checkpoint,
     Crash,
-    Restore { parallelism: Option<usize> },
-    Stop { job: String },
+    Restore {
+        parallelism: Option<usize>,
+    },
+    Stop {
+        job: String,
+    },
 }
 
 /// Parses a file.
@@ -60,7 +89,10 @@ pub enum Verb {
 /// # Errors
 /// The line of an unknown verb or a verb that lacks something.
 pub fn parse(text: &str) -> Result<TestFile> {
-    let mut file = TestFile { matrix: None, records: Vec::new() };
+    let mut file = TestFile {
+        matrix: None,
+        records: Vec::new(),
+    };
     let lines: Vec<&str> = text.lines().collect();
     let mut at = 0;
     while at < lines.len() {
@@ -83,58 +115,95 @@ pub fn parse(text: &str) -> Result<TestFile> {
 
 /// The first blank line at or behind `start`.
 fn record_end(lines: &[&str], start: usize) -> usize {
-    lines[start..].iter().position(|l| l.trim().is_empty()).map_or(lines.len(), |n| start + n)
+    lines[start..]
+        .iter()
+        .position(|l| l.trim().is_empty())
+        .map_or(lines.len(), |n| start + n)
 }
 
 fn parse_record(lines: &[&str], start: usize, end: usize) -> Result<Record> {
     let verb = parse_verb(lines[start].trim()).with_context(|| format!("line {}", start + 1))?;
-    let rule = lines[start..end].iter().position(|l| l.trim() == "----").map(|n| start + n);
+    let rule = lines[start..end]
+        .iter()
+        .position(|l| l.trim() == "----")
+        .map(|n| start + n);
     let body = lines[start + 1..rule.unwrap_or(end)].join("\n");
     let expected = rule.map(|rule| Expected {
         lines: (rule + 2, end + 1),
         text: lines[rule + 1..end].join("\n"),
     });
-    Ok(Record { line: start + 1, verb, body, expected })
+    Ok(Record {
+        line: start + 1,
+        verb,
+        body,
+        expected,
+    })
 }
 
 fn parse_verb(line: &str) -> Result<Verb> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let name = |i: usize| -> Result<String> {
-        words.get(i).map(|w| w.to_string()).with_context(|| format!("'{line}' lacks a name"))
+        words
+            .get(i)
+            .map(|w| w.to_string())
+            .with_context(|| format!("'{line}' lacks a name"))
     };
     let is = |word: &str| words.contains(&word);
     Ok(match words[0] {
         "statement" if words.get(1) == Some(&"ok") => Verb::Statement { error: None },
         "statement" if words.get(1) == Some(&"error") => {
             let pattern = line.splitn(3, char::is_whitespace).nth(2).unwrap_or("");
-            Verb::Statement { error: Some(pattern.trim().to_string()) }
+            Verb::Statement {
+                error: Some(pattern.trim().to_string()),
+            }
         }
-        "query" => Verb::Query { ordered: is("ordered") },
+        "query" => Verb::Query {
+            ordered: is("ordered"),
+        },
         "start" => Verb::Start { job: name(1)? },
         "feed" => Verb::Feed { table: name(1)? },
-        "watermark" => Verb::Watermark { table: name(1)?, time: words[2..].join(" ") },
+        "watermark" => Verb::Watermark {
+            table: name(1)?,
+            time: words[2..].join(" "),
+        },
         "end" => Verb::End { table: name(1)? },
-        "clock" => Verb::Clock { advance_ms: advance(&words[1..].join(" "))? },
-        "changes" => Verb::Changes { job: name(1)?, ordered: is("ordered") },
+        "clock" => Verb::Clock {
+            advance_ms: advance(&words[1..].join(" "))?,
+        },
+        "changes" => Verb::Changes {
+            job: name(1)?,
+            ordered: is("ordered"),
+        },
         "table" => Verb::Table { job: name(1)? },
         "plan" => Verb::Plan { job: name(1)? },
-        "metric" => Verb::Metric { job: name(1)?, name: name(2)? },
+        "metric" => Verb::Metric {
+            job: name(1)?,
+            name: name(2)?,
+        },
         "checkpoint" => Verb::Checkpoint,
         "crash" => Verb::Crash,
-        "restore" => Verb::Restore { parallelism: parallelism(&words)? },
+        "restore" => Verb::Restore {
+            parallelism: parallelism(&words)?,
+        },
         "stop" => Verb::Stop { job: name(1)? },
         verb => bail!("unknown verb '{verb}'"),
     })
 }
 
 fn advance(text: &str) -> Result<i64> {
-    let duration = text.strip_prefix('+').and_then(flott_core::options::parse_duration);
-    Ok(duration.with_context(|| format!("'{text}' is not like +10s"))?.as_millis() as i64)
+    let duration = text
+        .strip_prefix('+')
+        .and_then(flott_core::options::parse_duration);
+    Ok(duration
+        .with_context(|| format!("'{text}' is not like +10s"))?
+        .as_millis() as i64)
 }
 
 fn parallelism(words: &[&str]) -> Result<Option<usize>> {
     let value = words.iter().find_map(|w| w.strip_prefix("parallelism="));
-    value.map(|v| v.parse().with_context(|| format!("parallelism '{v}'"))).transpose()
+    value
+        .map(|v| v.parse().with_context(|| format!("parallelism '{v}'")))
+        .transpose()
 }
 
 /// The file's text with the expected block of each of these records replaced.

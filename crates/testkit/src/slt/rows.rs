@@ -21,13 +21,19 @@ impl Row {
         if kind.is_some() {
             cells.remove(0);
         }
-        Self { kind: kind.unwrap_or(RowKind::Insert), cells }
+        Self {
+            kind: kind.unwrap_or(RowKind::Insert),
+            cells,
+        }
     }
 }
 
 /// The rows of an expected block; `(none)` is no row.
 pub fn parse_block(text: &str) -> Vec<Row> {
-    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && *l != "(none)");
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && *l != "(none)");
     lines.map(Row::parse).collect()
 }
 
@@ -42,10 +48,15 @@ pub fn of_batch(batch: &ChangelogBatch, schema: &Schema, text: &TextOptions) -> 
                     return "NULL".to_string();
                 }
                 let mut out = String::new();
-                format_value(values, row, &column.data_type.logical, text, &mut out);
-                shorten(out)
+                match format_value(values, row, &column.data_type.logical, text, &mut out) {
+                    Ok(()) => shorten(out),
+                    Err(error) => error.to_string(),
+                }
             });
-            Row { kind: batch.kind(row), cells: cells.collect() }
+            Row {
+                kind: batch.kind(row),
+                cells: cells.collect(),
+            }
         })
         .collect()
 }
@@ -64,7 +75,11 @@ pub fn to_block(rows: &[Row], with_kinds: bool) -> String {
         return "(none)".into();
     }
     let width = |c: usize| {
-        rows.iter().filter_map(|r| r.cells.get(c)).map(|t| t.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|r| r.cells.get(c))
+            .map(|t| t.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..rows[0].cells.len()).map(width).collect();
     let line = |row: &Row| {
@@ -74,8 +89,14 @@ pub fn to_block(rows: &[Row], with_kinds: bool) -> String {
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:<width$}", width = *width))
             .collect();
-        let kind = if with_kinds { format!("{} | ", row.kind) } else { String::new() };
-        format!("{kind}{}", cells.join(" | ")).trim_end().to_string()
+        let kind = if with_kinds {
+            format!("{} | ", row.kind)
+        } else {
+            String::new()
+        };
+        format!("{kind}{}", cells.join(" | "))
+            .trim_end()
+            .to_string()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -108,7 +129,10 @@ pub fn table_rows(table: &BTreeMap<Vec<String>, i64>) -> Vec<Row> {
     table
         .iter()
         .flat_map(|(cells, count)| {
-            let row = Row { kind: RowKind::Insert, cells: cells.clone() };
+            let row = Row {
+                kind: RowKind::Insert,
+                cells: cells.clone(),
+            };
             std::iter::repeat_n(row, *count as usize)
         })
         .collect()
@@ -128,6 +152,10 @@ mod tests {
     #[test]
     fn folding_refuses_what_was_never_there() {
         assert!(fold(&parse_block("-D | a")).is_err());
-        assert!(fold(&parse_block("+I | a\n-U | a\n+U | b\n-D | b")).unwrap().is_empty());
+        assert!(
+            fold(&parse_block("+I | a\n-U | a\n+U | b\n-D | b"))
+                .unwrap()
+                .is_empty()
+        );
     }
 }

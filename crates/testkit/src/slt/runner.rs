@@ -48,7 +48,9 @@ pub struct Outcome {
 pub fn run(file: &TestFile, cell: &Cell, data: &Path) -> Result<Outcome> {
     let mut runner = Runner::new(cell.clone(), data)?;
     for record in &file.records {
-        runner.run_record(record).with_context(|| format!("line {}", record.line))?;
+        runner
+            .run_record(record)
+            .with_context(|| format!("line {}", record.line))?;
     }
     Ok(runner.outcome)
 }
@@ -102,7 +104,10 @@ impl Runner {
         let clock = ManualClock::at_ms(START_MS);
         let mut connectors = flott_connectors::all();
         connectors.push(Arc::new(ScriptConnector { hub: hub.clone() }));
-        let registry = Registry { connectors, formats: flott_formats::all() };
+        let registry = Registry {
+            connectors,
+            formats: flott_formats::all(),
+        };
         let mut session = Session::new(registry, clock.clone());
         session.set_option("parallelism.default", &cell.parallelism.to_string());
         session.set_option("table.local-time-zone", "UTC");
@@ -130,7 +135,11 @@ impl Runner {
             }
             Verb::Feed { table } => self.feed(table, &record.body),
             Verb::Watermark { table, time } => {
-                let text = if time.contains('-') { time.clone() } else { format!("1970-01-01 {time}") };
+                let text = if time.contains('-') {
+                    time.clone()
+                } else {
+                    format!("1970-01-01 {time}")
+                };
                 let ms = parse_timestamp(&text, 3).with_context(|| format!("time '{time}'"))?;
                 self.hub.push(table, ScriptStep::Watermark(ms));
                 Ok(())
@@ -141,7 +150,8 @@ impl Runner {
             }
             Verb::Clock { advance_ms } => {
                 self.settle()?;
-                self.clock.advance(Duration::from_millis(*advance_ms as u64));
+                self.clock
+                    .advance(Duration::from_millis(*advance_ms as u64));
                 self.jobs.values().for_each(|job| job.handle.wake());
                 self.settle()
             }
@@ -153,7 +163,10 @@ impl Runner {
             Verb::Crash => self.crash(),
             Verb::Restore { parallelism } => self.restore(*parallelism),
             Verb::Stop { job } => {
-                let job = self.jobs.remove(job).with_context(|| format!("no job '{job}'"))?;
+                let job = self
+                    .jobs
+                    .remove(job)
+                    .with_context(|| format!("no job '{job}'"))?;
                 job.handle.cancel();
                 let _ = job.handle.wait();
                 Ok(())
@@ -162,18 +175,23 @@ impl Runner {
     }
 
     fn substitute(&self, sql: &str) -> String {
-        sql.replace("${DATA}", &self.data).replace("${OUT}", &self.out.path().display().to_string())
+        sql.replace("${DATA}", &self.data)
+            .replace("${OUT}", &self.out.path().display().to_string())
     }
 
     /// Executes one statement; what it starts runs to its end.
     fn execute(&mut self, sql: &str) -> Result<Option<PlannedOrTable>, flott_core::Error> {
         let mut last = None;
         for statement in parse_script_tolerant(sql) {
-            last = match self.session.execute(&statement.map_err(|f| f.error)?, self.cell.parallelism)? {
+            last = match self
+                .session
+                .execute(&statement.map_err(|f| f.error)?, self.cell.parallelism)?
+            {
                 StatementResult::Ok { .. } => None,
-                StatementResult::Table { schema, rows } => {
-                    Some(PlannedOrTable::Table(schema, ChangelogBatch::insert_only(rows)))
-                }
+                StatementResult::Table { schema, rows } => Some(PlannedOrTable::Table(
+                    schema,
+                    ChangelogBatch::insert_only(rows),
+                )),
                 StatementResult::Query(query) => Some(PlannedOrTable::Query(Box::new(query))),
                 StatementResult::Insert(graph) => {
                     flott_engine::execute(graph, self.options(self.cell.parallelism))?.wait()?;
@@ -195,7 +213,10 @@ impl Runner {
     }
 
     fn text_options(&self) -> TextOptions {
-        TextOptions { time_zone: self.session.time_zone(), ..TextOptions::default() }
+        TextOptions {
+            time_zone: self.session.time_zone(),
+            is_printing: true,
+        }
     }
 
     fn statement(&mut self, record: &Record, error: Option<&str>) -> Result<()> {
@@ -282,9 +303,14 @@ impl Runner {
         restore: Option<Arc<Checkpoint>>,
         parallelism: usize,
     ) -> Result<Job> {
-        self.session.set_option("parallelism.default", &parallelism.to_string());
-        let planned = self.execute(sql).map_err(|e| anyhow::anyhow!("[{}] {e}", e.code()))?;
-        let Some(PlannedOrTable::Query(query)) = planned else { bail!("start takes a query") };
+        self.session
+            .set_option("parallelism.default", &parallelism.to_string());
+        let planned = self
+            .execute(sql)
+            .map_err(|e| anyhow::anyhow!("[{}] {e}", e.code()))?;
+        let Some(PlannedOrTable::Query(query)) = planned else {
+            bail!("start takes a query")
+        };
         let schema = query.schema.clone();
         let (sink, receiver) = CollectSink::new(schema.clone(), QUEUE);
         let listener = Arc::new(LastCheckpoint::default());
@@ -346,14 +372,19 @@ impl Runner {
     /// Takes a checkpoint of a job and waits until it is complete, or the job is over.
     fn pass_checkpoint(&mut self, name: &str) -> Result<()> {
         let watch = flott_core::clock::Stopwatch::start();
-        let Some(job) = self.jobs.get(name) else { bail!("no job '{name}'") };
+        let Some(job) = self.jobs.get(name) else {
+            bail!("no job '{name}'")
+        };
         let mut wanted = None;
         loop {
             if job.handle.is_finished() {
                 return Ok(());
             }
             if wanted.is_none() {
-                wanted = job.handle.trigger_checkpoint().map_err(|e| anyhow::anyhow!("{e}"))?;
+                wanted = job
+                    .handle
+                    .trigger_checkpoint()
+                    .map_err(|e| anyhow::anyhow!("{e}"))?;
             }
             let last = job.listener.checkpoint.lock().as_ref().map(|c| c.id);
             if wanted.is_some_and(|id| last.is_some_and(|last| last >= id)) {
@@ -364,9 +395,15 @@ impl Runner {
             }
             // Results that nobody takes would hold the job back.
             while let Ok(batch) = job.receiver.try_recv() {
-                let text = TextOptions { time_zone: self.session.time_zone(), ..TextOptions::default() };
+                let text = TextOptions {
+                    time_zone: self.session.time_zone(),
+                    is_printing: true,
+                };
                 let rows = rows::of_batch(&batch, &job.schema, &text);
-                self.jobs.get_mut(name).into_iter().for_each(|j| j.changes.extend(rows.clone()));
+                self.jobs
+                    .get_mut(name)
+                    .into_iter()
+                    .for_each(|j| j.changes.extend(rows.clone()));
                 return self.pass_checkpoint(name);
             }
             std::thread::yield_now();
@@ -377,13 +414,16 @@ impl Runner {
         let text = self.text_options();
         if let Some(job) = self.jobs.get_mut(name) {
             while let Ok(batch) = job.receiver.try_recv() {
-                job.changes.extend(rows::of_batch(&batch, &job.schema, &text));
+                job.changes
+                    .extend(rows::of_batch(&batch, &job.schema, &text));
             }
         }
     }
 
     fn job(&mut self, name: &str) -> Result<&mut Job> {
-        self.jobs.get_mut(name).with_context(|| format!("no job '{name}'"))
+        self.jobs
+            .get_mut(name)
+            .with_context(|| format!("no job '{name}'"))
     }
 
     /// Fails when the job has failed.
@@ -392,7 +432,10 @@ impl Runner {
         if job.handle.is_finished()
             && let Err(error) = job.handle.wait()
         {
-            self.fail(record, format!("job '{name}' failed: [{}] {error}", error.code()));
+            self.fail(
+                record,
+                format!("job '{name}' failed: [{}] {error}", error.code()),
+            );
             return Ok(false);
         }
         Ok(true)
@@ -447,7 +490,10 @@ impl Runner {
             return Ok(());
         }
         let sql = self.job(sql_or_job)?.sql.clone();
-        let text = self.session.explain(&sql).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let text = self
+            .session
+            .explain(&sql)
+            .map_err(|e| anyhow::anyhow!("{e}"))?;
         let expected = record.expected.as_ref().map_or("", |e| e.text.as_str());
         if text.trim_end() != expected.trim_end() {
             self.differ(record, expected, text.trim_end());
@@ -496,7 +542,9 @@ impl Runner {
     fn restore(&mut self, parallelism: Option<usize>) -> Result<()> {
         let parallelism = parallelism.unwrap_or(self.cell.parallelism);
         for name in self.jobs.keys().cloned().collect::<Vec<_>>() {
-            let Some(old) = self.jobs.remove(&name) else { continue };
+            let Some(old) = self.jobs.remove(&name) else {
+                continue;
+            };
             let mut job = self.start(&old.sql, old.saved.clone(), parallelism)?;
             job.saved = old.saved;
             (job.changes, job.num_seen) = (old.changes, old.num_seen);
@@ -515,14 +563,18 @@ impl Runner {
 
     fn differ(&mut self, record: &Record, expected: &str, actual: &str) {
         if let Some(block) = &record.expected {
-            self.outcome.replacements.push((block.clone(), actual.to_string()));
+            self.outcome
+                .replacements
+                .push((block.clone(), actual.to_string()));
         }
         self.fail(record, format!("expected\n{expected}\nbut got\n{actual}"));
     }
 
     fn fail(&mut self, record: &Record, message: String) {
         let first = record.body.lines().next().unwrap_or_default();
-        self.outcome.failures.push(format!("line {} ({first}): {message}", record.line));
+        self.outcome
+            .failures
+            .push(format!("line {} ({first}): {message}", record.line));
     }
 }
 

@@ -17,8 +17,18 @@ pub struct Case {
 
 /// Every case.
 pub const CASES: &[Case] = &[
-    Case { name: "window", rows: 100_000_000, script: window, input_bytes: |_| None },
-    Case { name: "json", rows: 5_000_000, script: json, input_bytes: json_bytes },
+    Case {
+        name: "window",
+        rows: 100_000_000,
+        script: window,
+        input_bytes: |_| None,
+    },
+    Case {
+        name: "json",
+        rows: 5_000_000,
+        script: json,
+        input_bytes: json_bytes,
+    },
 ];
 
 /// Keys in 0..100,000, 10,000 rows of each in event time per second of windows.
@@ -48,7 +58,8 @@ const JSON_INPUT: &str = "events.jsonl";
 fn json(rows: u64, folder: &Path) -> anyhow::Result<String> {
     write_events(rows, &folder.join(JSON_INPUT))?;
     let folder = folder.display();
-    let columns = "id BIGINT, ts TIMESTAMP(3), user_id STRING, action STRING, amount DOUBLE, note STRING";
+    let columns =
+        "id BIGINT, ts TIMESTAMP(3), user_id STRING, action STRING, amount DOUBLE, note STRING";
     Ok(format!(
         "CREATE TABLE events ({columns})
          WITH ('connector' = 'filesystem', 'path' = '{folder}/{JSON_INPUT}', 'format' = 'json');
@@ -66,8 +77,15 @@ fn write_events(rows: u64, path: &Path) -> anyhow::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     for n in 0..rows {
         let random = flott_core::hash::mix(1, n);
-        let action = ["view", "view", "click", "scroll", "purchase"][(random % 10).min(4) as usize % 5];
-        let action = if random % 10 == 0 { "purchase" } else if action == "purchase" { "view" } else { action };
+        let action =
+            ["view", "view", "click", "scroll", "purchase"][(random % 10).min(4) as usize % 5];
+        let action = if random % 10 == 0 {
+            "purchase"
+        } else if action == "purchase" {
+            "view"
+        } else {
+            action
+        };
         writeln!(
             file,
             "{{\"id\":{n},\"ts\":\"2024-06-01 12:{:02}:{:02}.{:03}\",\"user_id\":\"user-{}\",\"action\":\"{action}\",\"amount\":{}.{:02},\"note\":\"{:064x}\"}}",
@@ -85,5 +103,7 @@ fn write_events(rows: u64, path: &Path) -> anyhow::Result<()> {
 }
 
 fn json_bytes(folder: &Path) -> Option<u64> {
-    std::fs::metadata(folder.join(JSON_INPUT)).ok().map(|m| m.len())
+    std::fs::metadata(folder.join(JSON_INPUT))
+        .ok()
+        .map(|m| m.len())
 }

@@ -38,7 +38,11 @@ pub struct ScratchFolder(PathBuf);
 
 impl ScratchFolder {
     pub fn new() -> Result<Self> {
-        let name = format!("flott-bench-{}-{}", std::process::id(), SystemClock.now_nanos());
+        let name = format!(
+            "flott-bench-{}-{}",
+            std::process::id(),
+            SystemClock.now_nanos()
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         Ok(Self(path))
@@ -92,10 +96,21 @@ fn wait_measured(mut child: std::process::Child) -> Result<(i32, libc::rusage, S
     }
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
     // SAFETY: `usage` is valid for writes and the child has not been waited for.
-    let pid = unsafe { libc::wait4(child.id() as libc::pid_t, &mut status, 0, usage.as_mut_ptr()) };
+    let pid = unsafe {
+        libc::wait4(
+            child.id() as libc::pid_t,
+            &mut status,
+            0,
+            usage.as_mut_ptr(),
+        )
+    };
     if pid < 0 {
         return Err(std::io::Error::last_os_error()).context("waiting for the run");
     }
     // SAFETY: zeroed is a valid rusage, and wait4 has filled it.
-    Ok((libc::WEXITSTATUS(status), unsafe { usage.assume_init() }, stderr))
+    Ok((
+        libc::WEXITSTATUS(status),
+        unsafe { usage.assume_init() },
+        stderr,
+    ))
 }
