@@ -80,11 +80,32 @@ pub fn write_time(millis: i64, precision: u8, out: &mut String) {
 pub fn write_timestamp(value: i64, precision: u8, out: &mut String) {
     let per_second = units_per_second(precision);
     let seconds = value.div_euclid(per_second);
-    let nanos = value.rem_euclid(per_second) * (1_000_000_000 / per_second);
-    write_date(seconds.div_euclid(86_400), out);
-    out.push(' ');
-    write_clock(seconds.rem_euclid(86_400) as u32, out);
-    write_fraction(nanos as u32, precision, out);
+    let nanos = (value.rem_euclid(per_second) * (1_000_000_000 / per_second)) as u32;
+    let days = seconds.div_euclid(86_400);
+    let second_of_day = seconds.rem_euclid(86_400) as u32;
+    let date = civil_from_days(days);
+    if !(0..=9999).contains(&date.year) {
+        write_date(days, out);
+        out.push(' ');
+        write_clock(second_of_day, out);
+        return write_fraction(nanos, precision, out);
+    }
+    // The usual case in one piece.
+    let mut text = *b"0000-00-00 00:00:00";
+    let places = [
+        (0, date.year as u32 / 100),
+        (2, date.year as u32 % 100),
+        (5, date.month),
+        (8, date.day),
+        (11, second_of_day / 3600),
+        (14, second_of_day / 60 % 60),
+        (17, second_of_day % 60),
+    ];
+    for (at, value) in places {
+        text[at..at + 2].copy_from_slice(&two(value));
+    }
+    push_ascii(&text, out);
+    write_fraction(nanos, precision, out);
 }
 
 /// Writes `+1-02` for months.
