@@ -168,13 +168,7 @@ impl JsonDecoder {
 
     /// Takes back what a faulty record left behind; skips it or gives the error.
     #[cold]
-    fn reject(
-        &mut self,
-        fault: Box<Fault>,
-        text: &[u8],
-        start: usize,
-        line: Option<u64>,
-    ) -> Result<()> {
+    fn reject(&mut self, fault: Fault, text: &[u8], start: usize, line: Option<u64>) -> Result<()> {
         let num_rows = self.num_rows;
         self.columns.iter_mut().for_each(|c| c.truncate(num_rows));
         let is_other = matches!(fault.kind, FaultKind::Other(_));
@@ -202,7 +196,7 @@ impl Decoder for JsonDecoder {
                 false => Err(Fault::malformed(line.start, "UTF-8")),
             };
             if let Err(fault) = result {
-                self.reject(fault, record, line.start, Some(self.line))?;
+                self.reject(*fault, record, line.start, Some(self.line))?;
             }
             used = line.next;
         }
@@ -214,7 +208,7 @@ impl Decoder for JsonDecoder {
             Ok(_) => self.record(message, 0, None),
             Err(_) => Err(Fault::malformed(0, "UTF-8")),
         };
-        result.or_else(|fault| self.reject(fault, message, 0, None))
+        result.or_else(|fault| self.reject(*fault, message, 0, None))
     }
 
     fn num_rows(&self) -> usize {
