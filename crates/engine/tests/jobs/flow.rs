@@ -43,7 +43,11 @@ fn a_silent_source_holds_back_watermarks_only_until_it_is_idle() -> Result<()> {
         ScriptItem::WaitUntil(20_000),
         ScriptItem::Watermark(200),
     ];
-    let silent = vec![ScriptItem::WaitUntil(1_000_000)];
+    // Its row shows that it has begun to wait before the clock moves.
+    let silent = vec![
+        ScriptItem::Batch(batch([2])),
+        ScriptItem::WaitUntil(1_000_000),
+    ];
     let mut graph = Graph::default();
     let source = ScriptSource::new(schema(), vec![talking, silent]).unbounded();
     let source = graph.node("source", NodeKind::Source(Arc::new(source)), &[], None);
@@ -66,7 +70,7 @@ fn a_silent_source_holds_back_watermarks_only_until_it_is_idle() -> Result<()> {
         }
         assert_eq!(handle.progress().watermark, watermark);
     };
-    while handle.progress().num_records_out < 1 {
+    while handle.progress().num_records_out < 2 {
         std::thread::yield_now();
     }
     assert_eq!(handle.progress().watermark, i64::MIN);
