@@ -33,7 +33,7 @@ fn bids() -> Vec<u8> {
     let mut text = String::new();
     for i in 0..20_000u64 {
         let (auction, bidder, price) = (1000 + i % 700, 2000 + i * 7 % 900, 100 + i * 31 % 100_000);
-        let extra = "[_PQLyhX_Wmo`Z^gjqobfcb`LKWI\\\\TWgnhxpOSMOZYQN^ZdzdfxU`".repeat(1);
+        let extra = "[_PQLyhX_Wmo`Z^gjqobfcb`LKWI\\\\TWgnhxpOSMOZYQN^ZdzdfxU`";
         text.push_str(&format!(
             "{{\"auction\":{auction},\"bidder\":{bidder},\"price\":{price},\"channel\":\"channel-{i}\",\"url\":\"https://www.nexmark.com/abo/vbl/item.htm?query=1&channel_id={i}\",\"dateTime\":\"2024-06-01 12:00:{:02}.{:03}\",\"extra\":\"{extra}\"}}\n",
             i / 1000 % 60,
