@@ -1,5 +1,8 @@
 //! Aggregation by key and session.
 
+mod operator;
+mod sessions;
+
 use arrow::datatypes::SchemaRef;
 use chrono_tz::Tz;
 use flott_core::Result;
@@ -35,6 +38,8 @@ pub struct SessionWindowAggregateConfig {
 
 impl OperatorFactory for SessionWindowAggregateConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Err(flott_core::Error::internal("operator not available"))
+        Ok(Box::new(operator::SessionWindowAggregate::new(
+            self.clone(),
+        )?))
     }
 }

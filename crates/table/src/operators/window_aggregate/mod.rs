@@ -1,5 +1,9 @@
 //! Aggregation by key and window, for windows that are known from a row's time alone.
 
+mod operator;
+mod runs;
+mod slicing;
+
 use arrow::datatypes::SchemaRef;
 use chrono_tz::Tz;
 use flott_core::Result;
@@ -9,6 +13,8 @@ use flott_core::types::LogicalType;
 
 use super::aggregate_table;
 use crate::aggregates::{AggregateCallConfig, Phase};
+pub(crate) use operator::Bounds;
+
 pub use crate::operators::window_tvf::WindowTvf as WindowShape;
 
 /// Where an aggregated row's window comes from.
@@ -106,6 +112,6 @@ impl WindowAggregateConfig {
 
 impl OperatorFactory for WindowAggregateConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Err(flott_core::Error::internal("operator not available"))
+        Ok(Box::new(operator::WindowAggregate::new(self.clone())?))
     }
 }

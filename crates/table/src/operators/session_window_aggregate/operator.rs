@@ -1,0 +1,324 @@
+//! The driver of the aggregation by session.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt16Array};
+use arrow::compute::{filter, filter_record_batch};
+use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
+use flott_core::changelog::ChangelogBatch;
+use flott_core::operator::{
+    Operator, OperatorContext, Output, StateScope, StateSnapshot, StateTable,
+};
+use flott_core::time::MIN_WATERMARK;
+use flott_core::{Error, Result};
+use flott_state::GroupTable;
+
+use super::SessionWindowAggregateConfig;
+use super::sessions::{Session, Sessions};
+use crate::aggregates::Phase;
+use crate::operators::aggregate_table::{Accumulators, AggregateLayout, additions, state_batch};
+use crate::operators::evaluate::{WallClock, batch_of};
+use crate::operators::window_aggregate::Bounds;
+use crate::operators::window_tvf::WindowTime;
+
+/// Sessions with their keys and partial states.
+const SESSIONS: &str = "sessions";
+/// How far sessions have been sent.
+const PROGRESS: &str = "progress";
+/// The session of a late row.
+const LATE: u32 = u32::MAX;
+
+pub(super) struct SessionWindowAggregate {
+    config: SessionWindowAggregateConfig,
+    layout: Arc<AggregateLayout>,
+    wall: WallClock,
+    context: Option<OperatorContext>,
+    keys: GroupTable,
+    row_keys: Vec<u32>,
+    sessions: Sessions,
+    /// By the sessions' numbers.
+    accumulators: Accumulators,
+    progress: i64,
+}
+
+impl SessionWindowAggregate {
+    pub fn new(config: SessionWindowAggregateConfig) -> Result<Self> {
+        if config.gap_ms <= 0 {
+            let message = format!(
+                "a session's gap is {} ms; it has to be positive",
+                config.gap_ms
+            );
+            return Err(Error::user("WINDOW", message));
+        }
+        let times = match config.time {
+            WindowTime::Rowtime(column) => vec![column],
+            WindowTime::Proctime => Vec::new(),
+        };
+        let layout = Arc::new(AggregateLayout::new(
+            &config.input_schema,
+            &config.key_columns,
+            &config.calls,
+            Phase::Complete,
+            config.input_is_retracting,
+            &times,
+        ));
+        Ok(Self {
+            wall: WallClock::new(config.time_zone),
+            context: None,
+            keys: layout.group_table()?,
+            row_keys: Vec::new(),
+            sessions: Sessions::default(),
+            accumulators: Accumulators::new(&layout)?,
+            progress: MIN_WATERMARK,
+            layout,
+            config,
+        })
+    }
+
+    fn is_proctime(&self) -> bool {
+        self.config.time == WindowTime::Proctime
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.context.as_ref().map_or(0, |c| c.clock.now_ms())
+    }
+
+    /// The session of each row; [`LATE`] for late ones. Sessions of before that have become one
+    /// are merged.
+    fn assign(&mut self, rows: &RecordBatch, times: &Int64Array) -> Result<Vec<u32>> {
+        let keys = self.layout.keys(rows);
+        self.keys
+            .assign(&keys, rows.num_rows(), &mut self.row_keys)?;
+        self.sessions.resize_keys(self.keys.capacity());
+        let (wall, is_proctime, progress) = (self.wall, self.is_proctime(), self.progress);
+        let is_closed = |end| closes(wall, is_proctime, end, progress);
+        let mut merges = Vec::new();
+        let mut numbers = Vec::with_capacity(rows.num_rows());
+        for (&key, &time) in self.row_keys.iter().zip(times.values()) {
+            let end = time.saturating_add(self.config.gap_ms);
+            let number = self.sessions.insert(key, time, end, is_closed, &mut merges);
+            numbers.push(number.unwrap_or(LATE));
+        }
+        self.accumulators.resize(self.sessions.capacity());
+        if !merges.is_empty() {
+            let known = numbers.iter_mut().filter(|n| **n != LATE);
+            known.for_each(|n| *n = self.sessions.root(*n));
+            self.merge(&merges)?;
+        }
+        Ok(numbers)
+    }
+
+    fn merge(&mut self, merges: &[(u32, u32)]) -> Result<()> {
+        let merged: Vec<u32> = merges.iter().map(|&(from, _)| from).collect();
+        let into: Vec<u32> = merged.iter().map(|&n| self.sessions.root(n)).collect();
+        let states = self.accumulators.states(&merged)?;
+        self.accumulators.merge(&into, &states)?;
+        self.accumulators.clear(&merged);
+        self.sessions.release(merged);
+        Ok(())
+    }
+
+    /// Takes in the rows that are not late.
+    fn take_in(
+        &mut self,
+        numbers: Vec<u32>,
+        rows: &RecordBatch,
+        adds: Option<&BooleanArray>,
+    ) -> Result<()> {
+        let is_kept = BooleanArray::from_iter(numbers.iter().map(|&n| Some(n != LATE)));
+        let num_late = is_kept.false_count();
+        if num_late == 0 {
+            return self.accumulators.take_in(&numbers, rows, adds);
+        }
+        if let Some(context) = &self.context {
+            let dropped = &context.metrics.num_late_records_dropped;
+            dropped.add(num_late as u64);
+        }
+        let rows = filter_record_batch(rows, &is_kept)?;
+        let adds = match adds {
+            Some(adds) => Some(filter(adds, &is_kept)?.as_boolean().clone()),
+            None => None,
+        };
+        let numbers: Vec<u32> = numbers.into_iter().filter(|&n| n != LATE).collect();
+        self.accumulators.take_in(&numbers, &rows, adds.as_ref())?;
+        self.forget_keys(self.row_keys.clone());
+        Ok(())
+    }
+
+    /// Removes those of these keys that have no session.
+    fn forget_keys(&mut self, mut keys: Vec<u32>) {
+        keys.sort_unstable();
+        keys.dedup();
+        keys.retain(|&k| self.sessions.is_without(k));
+        self.keys.remove(&keys);
+    }
+
+    fn fire(&mut self, progress: i64, out: &mut dyn Output) -> Result<()> {
+        if progress <= self.progress {
+            return Ok(());
+        }
+        let (wall, is_proctime) = (self.wall, self.is_proctime());
+        let closed = self
+            .sessions
+            .close(|end| closes(wall, is_proctime, end, progress));
+        self.progress = progress;
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let shown = closed.iter().copied();
+        let shown: Vec<_> = shown
+            .filter(|&(n, _)| self.accumulators.has_rows(n))
+            .collect();
+        if !shown.is_empty() {
+            self.send(&shown, out)?;
+        }
+        let numbers: Vec<u32> = closed.iter().map(|&(n, _)| n).collect();
+        self.accumulators.clear(&numbers);
+        self.forget_keys(closed.iter().map(|(_, s)| s.key).collect());
+        Ok(())
+    }
+
+    fn send(&self, closed: &[(u32, Session)], out: &mut dyn Output) -> Result<()> {
+        let (numbers, sessions): (Vec<u32>, Vec<Session>) = closed.iter().copied().unzip();
+        let mut columns = self.key_columns(&sessions)?;
+        columns.extend(self.accumulators.results(&numbers)?);
+        let bounds = Bounds {
+            starts: sessions.iter().map(|s| s.start).collect(),
+            ends: sessions.iter().map(|s| s.end).collect(),
+            now_ms: self.now_ms(),
+            wall: self.wall,
+        };
+        let schema = &self.config.schema;
+        bounds.append(&self.config.properties, schema, &mut columns)?;
+        let batch = batch_of(schema.clone(), columns, numbers.len())?;
+        out.emit(ChangelogBatch::insert_only(batch))
+    }
+
+    fn key_columns(&self, sessions: &[Session]) -> Result<Vec<ArrayRef>> {
+        let keys: Vec<u32> = sessions.iter().map(|s| s.key).collect();
+        self.keys.keys(&keys)
+    }
+
+    fn times(&self, rows: &RecordBatch) -> Result<Int64Array> {
+        let column = match self.config.time {
+            WindowTime::Rowtime(column) => self.layout.position(column)?,
+            WindowTime::Proctime => 0,
+        };
+        let time = match self.config.time {
+            WindowTime::Rowtime(_) => WindowTime::Rowtime(column),
+            WindowTime::Proctime => WindowTime::Proctime,
+        };
+        let clock = self.context.as_ref().map(|c| &c.clock);
+        let times = time.local_times(rows, clock, self.wall)?;
+        if times.null_count() > 0 {
+            let message = "the rowtime of a row is NULL; filter such rows out before the window";
+            return Err(Error::user("ROWTIME", message));
+        }
+        Ok(times)
+    }
+
+    fn restore_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        let (keys, rest) = batch.columns()[1..].split_at(self.layout.num_keys());
+        let (states, bounds) = rest.split_at(rest.len() - 2);
+        self.keys
+            .assign(keys, batch.num_rows(), &mut self.row_keys)?;
+        self.sessions.resize_keys(self.keys.capacity());
+        let starts = bounds[0].as_primitive::<Int64Type>().values();
+        let ends = bounds[1].as_primitive::<Int64Type>().values();
+        let rows = self.row_keys.iter().zip(starts).zip(ends);
+        let numbers = rows.map(|((&key, &start), &end)| self.sessions.create(key, start, end));
+        let numbers: Vec<u32> = numbers.collect();
+        self.accumulators.resize(self.sessions.capacity());
+        self.accumulators.merge(&numbers, states)
+    }
+}
+
+fn closes(wall: WallClock, is_proctime: bool, end: i64, progress: i64) -> bool {
+    match is_proctime {
+        true => wall.epoch(end) <= progress,
+        false => wall.epoch(end - 1) <= progress,
+    }
+}
+
+impl Operator for SessionWindowAggregate {
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if self.is_proctime() {
+            self.fire(self.now_ms(), out)?;
+        }
+        let adds = additions(&batch);
+        let rows = self.layout.pick(batch.rows())?;
+        let times = self.times(&rows)?;
+        let numbers = self.assign(&rows, &times)?;
+        self.take_in(numbers, &rows, adds.as_ref())
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
+        if !self.is_proctime() {
+            self.fire(watermark, out)?;
+        }
+        out.watermark(watermark)
+    }
+
+    fn next_timer_ms(&self) -> Option<i64> {
+        let end = self.sessions.next_end().filter(|_| self.is_proctime())?;
+        Some(self.wall.epoch(end))
+    }
+
+    fn on_timer(&mut self, now_ms: i64, out: &mut dyn Output) -> Result<()> {
+        self.fire(now_ms, out)
+    }
+
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let numbers = self.sessions.open();
+        let sessions: Vec<Session> = numbers.iter().map(|&n| self.sessions.get(n)).collect();
+        let key_groups = sessions.iter();
+        let key_groups = key_groups.map(|s| self.keys.key_group(s.key, max_parallelism));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt16Array::from_iter_values(key_groups))];
+        columns.extend(self.key_columns(&sessions)?);
+        columns.extend(self.accumulators.states(&numbers)?);
+        let starts = Int64Array::from_iter_values(sessions.iter().map(|s| s.start));
+        let ends = Int64Array::from_iter_values(sessions.iter().map(|s| s.end));
+        columns.extend([Arc::new(starts) as ArrayRef, Arc::new(ends)]);
+        if let Some(context) = &self.context {
+            let size = self.keys.size_bytes() + self.accumulators.size_bytes();
+            context.metrics.num_keys.set(self.keys.len() as i64);
+            context.metrics.state_size_bytes.set(size as i64);
+        }
+        let progress: ArrayRef = Arc::new(Int64Array::from_value(self.progress, 1));
+        Ok(StateSnapshot {
+            tables: vec![
+                StateTable {
+                    name: SESSIONS.into(),
+                    scope: StateScope::Keyed,
+                    batches: vec![state_batch(columns, numbers.len())?],
+                },
+                StateTable {
+                    name: PROGRESS.into(),
+                    scope: StateScope::Union,
+                    batches: vec![state_batch(vec![progress], 1)?],
+                },
+            ],
+        })
+    }
+
+    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        for batch in snapshot.table(PROGRESS) {
+            let progress = batch.column(0).as_primitive::<Int64Type>().values();
+            self.progress = progress.iter().copied().fold(self.progress, i64::max);
+        }
+        let batches = snapshot.table(SESSIONS).iter();
+        batches
+            .filter(|b| b.num_rows() > 0)
+            .try_for_each(|b| self.restore_batch(b))
+    }
+}

@@ -1,0 +1,506 @@
+//! The driver of the aggregation by key and window.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use flott_core::changelog::ChangelogBatch;
+use flott_core::operator::{
+    Operator, OperatorContext, Output, StateScope, StateSnapshot, StateTable,
+};
+use flott_core::time::MIN_WATERMARK;
+use flott_core::{Error, Result};
+
+use super::runs::{Run, for_each_slice, runs_of_bounds, runs_of_times};
+use super::slicing::{Slice, Slicing};
+use super::{WindowAggregateConfig, WindowProperty, WindowTime};
+use crate::aggregates::Phase;
+use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, state_batch};
+use crate::operators::evaluate::{WallClock, batch_of, milliseconds, timestamps};
+
+/// Slices with their keys and partial states.
+const SLICES: &str = "slices";
+/// How far windows have been sent.
+const PROGRESS: &str = "progress";
+/// Groups in a batch that is sent.
+const BATCH_SIZE: usize = 1 << 14;
+/// Groups that the local phase holds before it sends them.
+const MAX_LOCAL_GROUPS: usize = 1 << 17;
+/// Empty tables kept for the next slices.
+const MAX_SPARE_TABLES: usize = 2;
+
+pub(super) struct WindowAggregate {
+    config: WindowAggregateConfig,
+    layout: Arc<AggregateLayout>,
+    slicing: Slicing,
+    wall: WallClock,
+    context: Option<OperatorContext>,
+    slices: BTreeMap<Slice, AggregateTable>,
+    spare: Vec<AggregateTable>,
+    /// The watermark, or the processing time, up to which windows have closed.
+    progress: i64,
+}
+
+impl WindowAggregate {
+    pub fn new(config: WindowAggregateConfig) -> Result<Self> {
+        if config.phase != Phase::Complete && config.time.is_proctime() {
+            let message = "windows of processing time are not aggregated in two phases";
+            return Err(Error::internal(message));
+        }
+        let times = match config.time {
+            WindowTime::Rowtime(column) => vec![column],
+            WindowTime::Attached { start, end, .. } => vec![start, end],
+            WindowTime::Proctime => Vec::new(),
+        };
+        let layout = AggregateLayout::new(
+            &config.input_schema,
+            &config.key_columns,
+            &config.calls,
+            config.phase,
+            config.input_is_retracting,
+            &times,
+        );
+        let slicing = match config.time {
+            WindowTime::Attached { .. } => Slicing::Whole,
+            _ => Slicing::new(config.window)?,
+        };
+        Ok(Self {
+            layout: Arc::new(layout),
+            slicing,
+            wall: WallClock::new(config.time_zone),
+            config,
+            context: None,
+            slices: BTreeMap::new(),
+            spare: Vec::new(),
+            progress: MIN_WATERMARK,
+        })
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.context.as_ref().map_or(0, |c| c.clock.now_ms())
+    }
+
+    /// Whether the window that ends with `end` is closed at this watermark or processing time.
+    fn is_closed(&self, end: i64, progress: i64) -> bool {
+        match self.config.time.is_proctime() {
+            true => self.wall.epoch(end) <= progress,
+            false => self.wall.epoch(end - 1) <= progress,
+        }
+    }
+
+    fn runs(&self, rows: &RecordBatch) -> Result<Vec<Run>> {
+        if self.config.phase == Phase::Global {
+            let end = rows.num_columns() - 1;
+            return runs_of_bounds(rows.column(end - 1), rows.column(end));
+        }
+        match self.config.time {
+            WindowTime::Attached { start, end, .. } => runs_of_bounds(
+                rows.column(self.layout.position(start)?),
+                rows.column(self.layout.position(end)?),
+            ),
+            WindowTime::Rowtime(column) => {
+                let times = milliseconds(rows.column(self.layout.position(column)?))?;
+                let times = match self.wall.is_utc() {
+                    true => times,
+                    false => times.unary(|t| self.wall.local(t)),
+                };
+                runs_of_times(&times, self.slicing)
+            }
+            WindowTime::Proctime => Ok(vec![Run {
+                slice: self.slicing.slice_of(self.wall.local(self.now_ms())),
+                start: 0,
+                length: rows.num_rows(),
+            }]),
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        slice: Slice,
+        rows: &RecordBatch,
+        adds: Option<&BooleanArray>,
+    ) -> Result<()> {
+        match self.slicing.last_window(slice) {
+            // Between two HOP windows.
+            None => return Ok(()),
+            Some(end)
+                if self.config.phase != Phase::Local && self.is_closed(end, self.progress) =>
+            {
+                if let Some(context) = &self.context {
+                    let dropped = &context.metrics.num_late_records_dropped;
+                    dropped.add(rows.num_rows() as u64);
+                }
+                return Ok(());
+            }
+            Some(_) => {}
+        }
+        let table = self.slice_table(slice)?;
+        table.assign(rows)?;
+        table.take_in(rows, adds)
+    }
+
+    fn slice_table(&mut self, slice: Slice) -> Result<&mut AggregateTable> {
+        use std::collections::btree_map::Entry;
+        Ok(match self.slices.entry(slice) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(match self.spare.pop() {
+                Some(table) => table,
+                None => AggregateTable::new(&self.layout)?,
+            }),
+        })
+    }
+
+    fn recycle(&mut self, mut table: AggregateTable) {
+        if self.spare.len() < MAX_SPARE_TABLES {
+            table.clear();
+            self.spare.push(table);
+        }
+    }
+
+    /// Sends the windows that close between the progress so far and `progress`, in their order.
+    fn fire(&mut self, progress: i64, out: &mut dyn Output) -> Result<()> {
+        if progress <= self.progress {
+            return Ok(());
+        }
+        let mut fired = Slice {
+            start: i64::MIN,
+            end: i64::MIN,
+        };
+        while let Some((window, slice)) = self.next_window(fired) {
+            if !self.is_closed(window.end, progress) {
+                break;
+            }
+            self.send_window(window, slice, out)?;
+            self.drop_slices(window.end);
+            fired = window;
+        }
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// The next window after `fired` that has not been sent, with one of its slices.
+    fn next_window(&self, fired: Slice) -> Option<(Slice, Slice)> {
+        let is_open = |end: i64| {
+            let is_after = end > fired.end || self.slicing == Slicing::Whole;
+            is_after && !self.is_closed(end, self.progress)
+        };
+        let next = |&slice: &Slice| {
+            let end = self.slicing.first_window(slice, is_open)?;
+            Some((self.slicing.window(slice, end), slice))
+        };
+        match self.slicing {
+            Slicing::Whole | Slicing::Tumble { .. } => self.slices.keys().find_map(next),
+            _ => self.slices.keys().filter_map(next).min(),
+        }
+    }
+
+    fn send_window(&mut self, window: Slice, slice: Slice, out: &mut dyn Output) -> Result<()> {
+        match self.slicing {
+            Slicing::Whole | Slicing::Tumble { .. } => {
+                if let Some(table) = self.slices.remove(&slice) {
+                    self.send(&table, window, out)?;
+                    self.recycle(table);
+                }
+                Ok(())
+            }
+            Slicing::Cumulate { .. } => {
+                let base = self.cumulate(window)?;
+                let Some(table) = base.and_then(|slice| self.slices.get(&slice)) else {
+                    return Ok(());
+                };
+                self.send(table, window, out)
+            }
+            Slicing::Hop { .. } => self.send_panes(window, out),
+        }
+    }
+
+    /// The slices that lie in a window.
+    fn slices_in(&self, window: Slice) -> Vec<Slice> {
+        let least = Slice {
+            end: window.start + 1,
+            start: i64::MIN,
+        };
+        let most = Slice {
+            end: window.end,
+            start: i64::MAX,
+        };
+        let slices = self.slices.range(least..=most);
+        slices.map(|(&slice, _)| slice).collect()
+    }
+
+    /// Merges the slices of a CUMULATE window into the largest of them, which stands for all.
+    fn cumulate(&mut self, window: Slice) -> Result<Option<Slice>> {
+        let slices = self.slices_in(window);
+        let num_groups = |slice: &Slice| self.slices.get(slice).map_or(0, |t| t.groups().len());
+        let Some(base) = slices.iter().copied().max_by_key(num_groups) else {
+            return Ok(None);
+        };
+        for slice in slices.into_iter().filter(|&s| s != base) {
+            let Some(part) = self.slices.remove(&slice) else {
+                continue;
+            };
+            if let Some(whole) = self.slices.get_mut(&base) {
+                whole.merge_table(&part)?;
+            }
+            self.recycle(part);
+        }
+        Ok(Some(base))
+    }
+
+    fn send_panes(&mut self, window: Slice, out: &mut dyn Output) -> Result<()> {
+        let slices = self.slices_in(window);
+        if let [only] = slices.as_slice() {
+            return match self.slices.get(only) {
+                Some(table) => self.send(table, window, out),
+                None => Ok(()),
+            };
+        }
+        let mut whole = match self.spare.pop() {
+            Some(table) => table,
+            None => AggregateTable::new(&self.layout)?,
+        };
+        for slice in slices {
+            if let Some(table) = self.slices.get(&slice) {
+                whole.merge_table(table)?;
+            }
+        }
+        self.send(&whole, window, out)?;
+        self.recycle(whole);
+        Ok(())
+    }
+
+    /// Drops the slices whose last window has been sent.
+    fn drop_slices(&mut self, fired_end: i64) {
+        let slicing = self.slicing;
+        let is_done = |slice: &Slice| {
+            slicing != Slicing::Whole
+                && slicing
+                    .last_window(*slice)
+                    .is_none_or(|end| end <= fired_end)
+        };
+        let done: Vec<Slice> = self.slices.keys().copied().filter(is_done).collect();
+        for slice in done {
+            if let Some(table) = self.slices.remove(&slice) {
+                self.recycle(table);
+            }
+        }
+    }
+
+    fn send(&self, table: &AggregateTable, window: Slice, out: &mut dyn Output) -> Result<()> {
+        for groups in table.shown_groups().chunks(BATCH_SIZE) {
+            let mut columns = table.key_results(groups)?;
+            let bounds = Bounds {
+                starts: vec![window.start; groups.len()],
+                ends: vec![window.end; groups.len()],
+                now_ms: self.now_ms(),
+                wall: self.wall,
+            };
+            bounds.append(&self.config.properties, &self.config.schema, &mut columns)?;
+            let batch = batch_of(self.config.schema.clone(), columns, groups.len())?;
+            out.emit(ChangelogBatch::insert_only(batch))?;
+        }
+        Ok(())
+    }
+
+    /// Sends what the local phase holds.
+    fn flush(&mut self, out: &mut dyn Output) -> Result<()> {
+        while let Some((slice, table)) = self.slices.pop_first() {
+            for groups in table.groups().groups().chunks(BATCH_SIZE) {
+                let columns = slice_columns(&table, slice, groups)?;
+                let batch = batch_of(self.config.schema.clone(), columns, groups.len())?;
+                out.emit(ChangelogBatch::insert_only(batch))?;
+            }
+            self.recycle(table);
+        }
+        Ok(())
+    }
+
+    fn restore_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        // The local phase's state is not keyed.
+        let is_local = self.config.phase == Phase::Local;
+        let columns = &batch.columns()[usize::from(!is_local)..];
+        let width = columns.len() - 2;
+        let runs = runs_of_bounds(&columns[width], &columns[width + 1])?;
+        let picked = batch.project(
+            &(batch.num_columns() - columns.len()..batch.num_columns()).collect::<Vec<_>>(),
+        )?;
+        for_each_slice(&picked, None, runs, |slice, rows, _| {
+            let table = self.slice_table(slice)?;
+            table.merge_columns(&rows.columns()[..width], rows.num_rows())
+        })
+    }
+}
+
+/// Keys, partial states, start and end of a slice.
+fn slice_columns(table: &AggregateTable, slice: Slice, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    let mut columns = table.key_states(groups)?;
+    let bound = |ms: i64| -> ArrayRef { Arc::new(Int64Array::from_value(ms, groups.len())) };
+    columns.extend([bound(slice.start), bound(slice.end)]);
+    Ok(columns)
+}
+
+/// The windows of result rows.
+pub(crate) struct Bounds {
+    /// In ms of wall-clock time.
+    pub starts: Vec<i64>,
+    pub ends: Vec<i64>,
+    pub now_ms: i64,
+    pub wall: WallClock,
+}
+
+impl Bounds {
+    /// Appends the properties' columns, which are the last of `schema`.
+    pub fn append(
+        &self,
+        properties: &[WindowProperty],
+        schema: &SchemaRef,
+        columns: &mut Vec<ArrayRef>,
+    ) -> Result<()> {
+        for property in properties {
+            let field = schema.fields().get(columns.len());
+            let field = field.ok_or_else(|| Error::internal("a window property has no column"))?;
+            let is_point = matches!(
+                field.data_type(),
+                arrow::datatypes::DataType::Timestamp(_, Some(_))
+            );
+            let times = match property {
+                WindowProperty::Start => self.starts.clone(),
+                WindowProperty::End => self.ends.clone(),
+                WindowProperty::Rowtime => {
+                    let last = self.ends.iter().map(|&end| end - 1);
+                    match is_point {
+                        true => last.map(|t| self.wall.epoch(t)).collect(),
+                        false => last.collect(),
+                    }
+                }
+                WindowProperty::Proctime => {
+                    let now = match is_point {
+                        true => self.now_ms,
+                        false => self.wall.local(self.now_ms),
+                    };
+                    vec![now; self.ends.len()]
+                }
+            };
+            columns.push(timestamps(times, field.data_type())?);
+        }
+        Ok(())
+    }
+}
+
+impl Operator for WindowAggregate {
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if self.config.time.is_proctime() {
+            self.fire(self.now_ms(), out)?;
+        }
+        let adds = additions(&batch);
+        let rows = self.layout.pick(batch.rows())?;
+        let runs = self.runs(&rows)?;
+        for_each_slice(&rows, adds.as_ref(), runs, |slice, rows, adds| {
+            self.take_in(slice, rows, adds)
+        })?;
+        if self.config.phase == Phase::Local {
+            let num_groups: usize = self.slices.values().map(|t| t.groups().len()).sum();
+            if num_groups > MAX_LOCAL_GROUPS {
+                self.flush(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
+        if self.config.phase == Phase::Local {
+            let first = self.slices.keys().next();
+            if first.is_some_and(|s| self.is_closed(s.end, watermark)) {
+                self.flush(out)?;
+            }
+        } else if !self.config.time.is_proctime() {
+            self.fire(watermark, out)?;
+        }
+        out.watermark(watermark)
+    }
+
+    fn next_timer_ms(&self) -> Option<i64> {
+        if !self.config.time.is_proctime() {
+            return None;
+        }
+        let none = Slice {
+            start: i64::MIN,
+            end: i64::MIN,
+        };
+        self.next_window(none)
+            .map(|(window, _)| self.wall.epoch(window.end))
+    }
+
+    fn on_timer(&mut self, now_ms: i64, out: &mut dyn Output) -> Result<()> {
+        self.fire(now_ms, out)
+    }
+
+    fn finish(&mut self, out: &mut dyn Output) -> Result<()> {
+        match self.config.phase {
+            Phase::Local => self.flush(out),
+            _ => Ok(()),
+        }
+    }
+
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        let is_local = self.config.phase == Phase::Local;
+        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let mut batches = Vec::new();
+        let (mut num_keys, mut size_bytes) = (0, 0);
+        for (&slice, table) in &self.slices {
+            let groups = table.groups().groups();
+            let mut columns = Vec::new();
+            if !is_local {
+                columns.push(table.key_groups(&groups, max_parallelism));
+            }
+            columns.extend(slice_columns(table, slice, &groups)?);
+            batches.push(state_batch(columns, groups.len())?);
+            num_keys += groups.len();
+            size_bytes += table.size_bytes();
+        }
+        if let Some(context) = &self.context {
+            context.metrics.num_keys.set(num_keys as i64);
+            context.metrics.state_size_bytes.set(size_bytes as i64);
+        }
+        let progress: ArrayRef = Arc::new(Int64Array::from_value(self.progress, 1));
+        Ok(StateSnapshot {
+            tables: vec![
+                StateTable {
+                    name: SLICES.into(),
+                    scope: match is_local {
+                        true => StateScope::Split,
+                        false => StateScope::Keyed,
+                    },
+                    batches,
+                },
+                StateTable {
+                    name: PROGRESS.into(),
+                    scope: StateScope::Union,
+                    batches: vec![state_batch(vec![progress], 1)?],
+                },
+            ],
+        })
+    }
+
+    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        for batch in snapshot.table(PROGRESS) {
+            let progress = batch.column(0).as_primitive::<Int64Type>().values();
+            // At a checkpoint all subtasks have seen the same watermarks.
+            self.progress = progress.iter().copied().fold(self.progress, i64::max);
+        }
+        let batches = snapshot.table(SLICES).iter();
+        batches
+            .filter(|b| b.num_rows() > 0)
+            .try_for_each(|b| self.restore_batch(b))
+    }
+}
