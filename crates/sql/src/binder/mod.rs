@@ -27,6 +27,10 @@ mod special;
 mod subquery;
 mod syntax;
 mod table;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::collections::BTreeMap;

@@ -443,7 +443,15 @@ impl Binder<'_> {
     fn constant_in_list(&mut self, value: Expr, list: Vec<Expr>, negated: bool) -> Result<Expr> {
         let mut all = vec![value];
         all.extend(list);
-        let (mut all, _) = coerce::unify(all, "IN", self.ctx.expr)?;
+        let types: Vec<_> = all.iter().map(|e| e.data_type.clone()).collect();
+        let common = match crate::functions::coercion::comparison_type(&types) {
+            Some(common) => common,
+            None => coerce::common_type(&types, "IN")?,
+        };
+        let mut all = all
+            .into_iter()
+            .map(|e| coerce::cast(e, &common, false, self.ctx.expr))
+            .collect::<Result<Vec<_>>>()?;
         let value = all.remove(0);
         let values: Vec<_> = all.iter().filter_map(|e| e.as_literal().cloned()).collect();
         if values.len() < all.len() {

@@ -38,14 +38,14 @@ fn merge(node: Arc<Plan>) -> Arc<Plan> {
 
 fn is_identity(project: &Project) -> bool {
     let input = project.input.schema();
-    let columns = project.schema.columns().iter();
+    let mut columns = project.schema.columns().iter().zip(input.columns());
     project.exprs.len() == input.len()
         && project
             .exprs
             .iter()
             .enumerate()
             .all(|(i, e)| e.as_column() == Some(i))
-        && columns.zip(input.columns()).all(|(a, b)| a.name == b.name)
+        && columns.all(|(a, b)| a.name == b.name && a.data_type.logical == b.data_type.logical)
 }
 
 /// Nothing that costs something may be computed twice.

@@ -273,7 +273,11 @@ fn fuse(aggregate: &Aggregate, columns: &[WindowColumn]) -> Option<Arc<Plan>> {
         Err(property) => num_keys + num_calls + property,
     });
     let order: Vec<usize> = keys.chain(num_keys..num_keys + num_calls).collect();
-    let exprs = order.iter().map(|c| fused.column_expr(*c)).collect();
+    // The types as before: a window's time is never NULL.
+    let outputs = order.iter().zip(aggregate.schema.columns());
+    let exprs = outputs
+        .map(|(c, column)| Expr::column(*c, column.data_type.clone()))
+        .collect();
     let names = aggregate.schema.columns().iter().map(|c| c.name.clone());
     let names = names.collect();
     Some(Plan::project(fused, exprs, names))

@@ -122,10 +122,9 @@ impl Plan {
         time_column: usize,
         is_proctime: bool,
     ) -> Arc<Plan> {
-        let schema = input.schema().join(&window_columns(
-            &input.schema().column(time_column).data_type,
-            is_proctime,
-        ));
+        let time_type = &input.schema().column(time_column).data_type;
+        let added = window_columns(&time_type.with_nullable(false), is_proctime);
+        let schema = input.schema().join(&added);
         Arc::new(Plan::WindowTvf(WindowTvf {
             input,
             kind,
@@ -325,9 +324,10 @@ impl WindowProperty {
     pub fn column(self, time_type: &DataType) -> Column {
         let timestamp = LogicalType::Timestamp(3).not_null();
         let attribute = match time_type.logical {
-            LogicalType::TimestampLtz(_) => LogicalType::TimestampLtz(3).not_null(),
-            _ => timestamp.clone(),
+            LogicalType::TimestampLtz(_) => LogicalType::TimestampLtz(3),
+            _ => LogicalType::Timestamp(3),
         };
+        let attribute = attribute.nullable().with_nullable(time_type.nullable);
         match self {
             Self::Start => Column::new("window_start", timestamp),
             Self::End => Column::new("window_end", timestamp),
