@@ -39,6 +39,7 @@ pub mod collection;
 pub mod comparison;
 pub mod conditional;
 pub mod hash;
+pub mod json;
 pub mod kernel;
 pub mod logical;
 pub mod string;
@@ -69,6 +70,7 @@ static GROUPS: &[&[&FunctionDef]] = &[
     string::LIST,
     hash::LIST,
     collection::LIST,
+    json::LIST,
 ];
 
 static BY_NAME: LazyLock<StableHashMap<&'static str, &'static FunctionDef>> = LazyLock::new(|| {
