@@ -4,7 +4,8 @@ use std::any::TypeId;
 
 use sqlparser::ast::{
     self, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, TypedString, Value, WindowSpec, WindowType,
+    FunctionArguments, Ident, ObjectName, TrimWhereField, TypedString, Value, WindowSpec,
+    WindowType,
 };
 use sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use sqlparser::keywords::Keyword;
@@ -66,6 +67,10 @@ impl Dialect for FlinkDialect {
         true
     }
 
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
     fn supports_left_associative_joins_without_parens(&self) -> bool {
         true
     }
@@ -82,7 +87,7 @@ impl Dialect for FlinkDialect {
         true
     }
 
-    fn is_table_alias(&self, kw: &Keyword, parser: &mut Parser<'_>) -> bool {
+    fn is_table_alias(&self, kw: &Keyword, _parser: &mut Parser<'_>) -> bool {
         // Words that end a table in other dialects are plain names in Flink.
         let free = matches!(
             kw,
@@ -99,8 +104,7 @@ impl Dialect for FlinkDialect {
                 | Keyword::SAMPLE
                 | Keyword::MATCH_CONDITION
         );
-        free || (*kw != Keyword::NoKeyword || !parser.at_word("TABLESAMPLE"))
-            && !sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS.contains(kw)
+        free || !sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS.contains(kw)
     }
 
     fn is_column_alias(&self, kw: &Keyword, _parser: &mut Parser<'_>) -> bool {
@@ -135,6 +139,7 @@ impl Dialect for FlinkDialect {
             ("MODEL", Token::Word(w)) if w.keyword == Keyword::NoKeyword => {
                 Some(model_argument(parser))
             }
+            ("TRIM", Token::LParen) => trim_of_blanks(parser),
             (_, Token::LParen) => json::parse_call(&word, parser),
             _ => None,
         }
@@ -146,8 +151,6 @@ impl Dialect for FlinkDialect {
         expr: &Expr,
         _precedence: u8,
     ) -> Option<PResult<Expr>> {
-        // The cursor stands behind the operator's first token inside sqlparser's own infix
-        // parsing, but at it here.
         let negated = parser.at_word("NOT");
         let offset = usize::from(negated);
         let is = |p: &Parser<'_>, i: usize, w: &str| is_word(&p.peek_nth_token_ref(i).token, w);
@@ -290,6 +293,29 @@ fn bracket_constructor(parser: &mut Parser<'_>, name: &str) -> PResult<Expr> {
     }
     let args = args.into_iter().map(unnamed).collect();
     Ok(Expr::Function(call(name, span, args)))
+}
+
+/// `TRIM(LEADING FROM s)`, which sqlparser does not read: blanks are trimmed.
+fn trim_of_blanks(parser: &mut Parser<'_>) -> Option<PResult<Expr>> {
+    let side = [
+        ("LEADING", TrimWhereField::Leading),
+        ("TRAILING", TrimWhereField::Trailing),
+        ("BOTH", TrimWhereField::Both),
+    ]
+    .into_iter()
+    .find(|(w, _)| is_word(&parser.peek_nth_token_ref(2).token, w));
+    let (_, side) = side.filter(|_| is_word(&parser.peek_nth_token_ref(3).token, "FROM"))?;
+    (0..4).for_each(|_| parser.advance_token());
+    let trimmed = parser.parse_expr().and_then(|expr| {
+        parser.expect_token(&Token::RParen)?;
+        Ok(Expr::Trim {
+            expr: Box::new(expr),
+            trim_where: Some(side),
+            trim_what: None,
+            trim_characters: None,
+        })
+    });
+    Some(trimmed)
 }
 
 fn timestamp_ltz(parser: &mut Parser<'_>) -> PResult<Expr> {

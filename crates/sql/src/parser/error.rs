@@ -3,6 +3,7 @@
 
 use flott_core::error::nearest;
 use flott_core::{Error, Location};
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -68,7 +69,8 @@ pub(crate) fn convert(error: &ParserError, tokens: &[TokenWithSpan]) -> Error {
     let (message, place) = split(error);
     let end = tokens.iter().rev().find(|t| is_solid(&t.token));
     let at = place.or_else(|| end.map(|t| location(t.span.end)));
-    let hint = place.map_or(String::new(), |l| suggestion(l, tokens));
+    let place_to_look = place.filter(|_| !message.contains("did you mean"));
+    let hint = place_to_look.map_or(String::new(), |l| suggestion(l, tokens));
     let error = Error::user("SYNTAX_ERROR", format!("{message}{hint}"));
     match at {
         Some(at) => error.at(at),
@@ -133,7 +135,7 @@ fn suggestion(at: Location, tokens: &[TokenWithSpan]) -> String {
         let Token::Word(word) = &token.token else {
             continue;
         };
-        let is_known = WORDS.iter().any(|w| w.eq_ignore_ascii_case(&word.value));
+        let is_known = word.keyword != Keyword::NoKeyword;
         if word.quote_style.is_some() || is_known || word.value.len() < 4 {
             continue;
         }

@@ -47,6 +47,7 @@ mod dialect;
 mod error;
 mod hints;
 mod json;
+mod relations;
 mod rewrite;
 mod show;
 mod split;
@@ -126,30 +127,36 @@ fn parse_piece(index: usize, piece: &Piece<'_>) -> Result<ParsedStatement, Faile
     }
 }
 
-/// Parses one query, such as a view's text.
+/// Parses one query that is kept as text, such as a view's. Its tree has no places: they would be
+/// places in that text, not in the script.
 ///
 /// # Errors
 /// A user error when the text is no query.
 pub fn parse_query(text: &str) -> Result<Box<Query>> {
-    match parse_script(text)?.pop().map(|p| p.statement) {
-        Some(Statement::Query(source)) => Ok(source.query),
-        _ => Err(Error::user(
-            "SYNTAX_ERROR",
-            format!("'{text}' is not a query"),
-        )),
-    }
+    statement::parse_stored(text, |parser| parser.parse_query())
 }
 
-/// Parses one expression, such as a computed column's text.
+/// Parses one expression that is kept as text, such as a computed column's; without places, as
+/// [`parse_query`].
 ///
 /// # Errors
 /// A user error when the text is no expression.
 pub fn parse_expression(text: &str) -> Result<Expr> {
-    statement::parse_expression(&Piece {
+    statement::parse_stored(text, |parser| parser.parse_expr())
+}
+
+/// Rewrites the names of tables in a query's text: those for which `rename` gives a path are
+/// replaced by it. Names of common table expressions are left alone.
+///
+/// # Errors
+/// A user error when the text is no query.
+pub fn rename_tables(text: &str, rename: impl Fn(&[String]) -> Option<String>) -> Result<String> {
+    let piece = Piece {
         text,
         location: Location { line: 1, column: 1 },
         is_terminated: false,
-    })
+    };
+    relations::rename(&piece, rename)
 }
 
 #[cfg(test)]

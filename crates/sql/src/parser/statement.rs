@@ -2,9 +2,8 @@
 
 use flott_core::error::did_you_mean;
 use flott_core::{Error, Location, Result};
-use sqlparser::ast::Expr;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::ast::{
     ConflictStrategy, Insert, Name, OptionPair, PartitionItem, SourceExpr, SourceQuery, Statement,
@@ -26,14 +25,31 @@ pub(crate) fn parse(piece: &Piece<'_>) -> Result<Statement> {
     parsed.map_err(|e| error::convert(&e, &cursor.tokens))
 }
 
-/// Parses one expression.
-pub(crate) fn parse_expression(piece: &Piece<'_>) -> Result<Expr> {
-    let mut cursor = Cursor::new(piece)?;
-    let parsed = cursor
-        .parser
-        .parse_expr()
-        .and_then(|e| cursor.end().map(|()| e));
-    parsed.map_err(|e| error::convert(&e, &cursor.tokens))
+/// Parses a text that is kept in a catalog: its tree has no places.
+pub(crate) fn parse_stored<T>(
+    text: &str,
+    read: impl FnOnce(&mut Parser<'static>) -> PResult<T>,
+) -> Result<T> {
+    let piece = Piece {
+        text,
+        location: Location { line: 1, column: 1 },
+        is_terminated: false,
+    };
+    let mut tokens = rewrite::tokens(&piece)?;
+    tokens.iter_mut().for_each(|t| t.span = Span::empty());
+    let mut parser = parser_of(tokens);
+    let parsed = read(&mut parser).and_then(|t| match parser.peek_token_ref().token {
+        Token::EOF => Ok(t),
+        _ => parser.unexpected("the end"),
+    });
+    parsed.map_err(|e| error::convert(&e, &[]).context(format!("'{text}'")))
+}
+
+fn parser_of(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&FlinkDialect)
+        .with_recursion_limit(RECURSION_LIMIT)
+        .with_options(ParserOptions::new())
+        .with_tokens_with_locations(tokens)
 }
 
 /// A statement's tokens and text while it is parsed.
@@ -51,12 +67,9 @@ const STATEMENTS: &[&str] = &[
 ];
 
 impl<'t> Cursor<'t> {
-    fn new(piece: &'t Piece<'t>) -> Result<Self> {
+    pub(crate) fn new(piece: &'t Piece<'t>) -> Result<Self> {
         let tokens = rewrite::tokens(piece)?;
-        let parser = Parser::new(&FlinkDialect)
-            .with_recursion_limit(RECURSION_LIMIT)
-            .with_options(ParserOptions::new())
-            .with_tokens_with_locations(tokens.clone());
+        let parser = parser_of(tokens.clone());
         Ok(Self {
             parser,
             tokens,
@@ -154,7 +167,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// The byte offset of a place in the statement's text.
-    fn offset(&self, at: Location) -> usize {
+    pub(crate) fn offset(&self, at: Location) -> usize {
         let text = self.piece.text;
         let first = self.piece.location;
         let mut line_start = 0;
@@ -171,6 +184,13 @@ impl<'t> Cursor<'t> {
         offsets
             .nth(chars)
             .map_or(text.len(), |(i, _)| line_start + i)
+    }
+
+    /// A query that is the whole text.
+    pub(crate) fn stored_query(&mut self) -> Result<Box<sqlparser::ast::Query>> {
+        let parsed = self.parser.parse_query();
+        let parsed = parsed.and_then(|q| self.end().map(|()| q));
+        parsed.map_err(|e| error::convert(&e, &self.tokens))
     }
 
     pub(crate) fn query(&mut self) -> PResult<SourceQuery> {

@@ -118,7 +118,10 @@ impl Types<'_, '_> {
             self.parser.expect_words(&["NOT", "NULL"])?;
             return Ok(false);
         }
-        self.parser.eat_word("NULL");
+        // `RETURNING INT NULL ON EMPTY` is about JSON, not about the type.
+        if !self.parser.at_words(&["NULL", "ON"]) {
+            self.parser.eat_word("NULL");
+        }
         Ok(true)
     }
 

@@ -1,0 +1,184 @@
+//! DESCRIBE: the columns of a table or view; catalogs, databases, functions.
+
+use flott_core::Result;
+use flott_core::catalog::{CatalogTable, ColumnKind};
+use flott_core::schema::{Column, TimeAttribute};
+use flott_core::types::LogicalType;
+
+use super::catalog::Object;
+use super::result::Cells;
+use super::{Session, StatementResult};
+use crate::functions;
+use crate::parser::ast::{Describe, Name};
+
+/// One line of DESCRIBE.
+pub(crate) struct Described {
+    pub name: String,
+    data_type: String,
+    nullable: bool,
+    key: Option<String>,
+    extras: Option<String>,
+    watermark: Option<String>,
+    comment: Option<String>,
+}
+
+impl Session {
+    pub(super) fn describe(&self, describe: &Describe) -> Result<StatementResult> {
+        match describe {
+            Describe::Table { name, .. } => describe_columns(self.described(name)?),
+            Describe::Catalog { name, extended } => {
+                let catalog = self
+                    .catalogs
+                    .catalog(name.object())
+                    .map_err(|e| e.at(name.location))?;
+                let mut rows = vec![
+                    info("name", name.object()),
+                    info("type", "generic_in_memory"),
+                    info("comment", catalog.comment.as_deref().unwrap_or("")),
+                ];
+                if *extended {
+                    let options = catalog.options.iter();
+                    rows.extend(options.map(|(k, v)| info(&format!("option:{k}"), v)));
+                }
+                StatementResult::texts(&["info name", "info value"], rows)
+            }
+            Describe::Database { name, extended } => {
+                let (catalog, database) = self.catalogs.database_path(&name.parts)?;
+                let found = self
+                    .catalogs
+                    .database(&catalog, &database)
+                    .map_err(|e| e.at(name.location))?;
+                let mut rows = vec![
+                    info("Name", &database),
+                    info("Comment", found.comment.as_deref().unwrap_or("")),
+                ];
+                if *extended && !found.options.is_empty() {
+                    let pairs = found.options.iter().map(|(k, v)| format!("({k},{v})"));
+                    let pairs = pairs.collect::<Vec<_>>().join(", ");
+                    rows.push(info("Properties", &format!("({pairs})")));
+                }
+                StatementResult::texts(&["info name", "info value"], rows)
+            }
+            Describe::Function { name, .. } => self.describe_function(name),
+        }
+    }
+
+    fn describe_function(&self, name: &Name) -> Result<StatementResult> {
+        let function = name.object();
+        let is_temporary = info("is temporary", "false");
+        let rows = match self.functions.get(&function.to_lowercase()) {
+            Some(user) => vec![
+                info("is system function", "false"),
+                is_temporary,
+                info("class name", &user.class),
+                info("function language", &user.language),
+            ],
+            None => {
+                let found = functions::resolve(function).map_err(|e| e.at(name.location))?;
+                vec![
+                    info("is system function", "true"),
+                    is_temporary,
+                    info("kind", "SCALAR"),
+                    info("syntax", found.syntax),
+                    info("description", found.doc),
+                ]
+            }
+        };
+        StatementResult::texts(&["info name", "info value"], rows)
+    }
+
+    pub(super) fn described(&self, name: &Name) -> Result<Vec<Described>> {
+        let (path, object) = self
+            .catalogs
+            .resolve(&name.parts)
+            .map_err(|e| e.at(name.location))?;
+        match object {
+            Object::Table(table) => Ok(table_columns(table)),
+            Object::View(_) => {
+                let columns = self.view_columns(&path)?;
+                Ok(columns.iter().map(plain_column).collect())
+            }
+        }
+    }
+}
+
+fn info(name: &str, value: &str) -> Vec<Option<String>> {
+    vec![Some(name.to_string()), Some(value.to_string())]
+}
+
+fn shown_type(column: &Column) -> String {
+    let mut column = column.clone();
+    column.data_type.nullable = true;
+    column.type_summary()
+}
+
+fn plain_column(column: &Column) -> Described {
+    Described {
+        name: column.name.clone(),
+        data_type: shown_type(column),
+        nullable: column.data_type.nullable,
+        key: None,
+        extras: None,
+        watermark: None,
+        comment: None,
+    }
+}
+
+fn table_columns(table: &CatalogTable) -> Vec<Described> {
+    let key = table.primary_key.as_ref();
+    let key_text = key.map(|k| format!("PRI({})", k.columns.join(", ")));
+    let watermark = table.watermark.as_ref();
+    let describe = |c: &flott_core::catalog::TableColumn| {
+        let watermark = watermark.filter(|w| w.column == c.name);
+        let is_proctime = matches!(&c.kind, ColumnKind::Computed { expression }
+            if expression.eq_ignore_ascii_case("PROCTIME()"))
+            && matches!(c.data_type.logical, LogicalType::TimestampLtz(_));
+        let time = match (watermark.is_some(), is_proctime) {
+            (true, _) => Some(TimeAttribute::Rowtime),
+            (_, true) => Some(TimeAttribute::Proctime),
+            _ => None,
+        };
+        let column = Column::new(&c.name, c.data_type.clone()).with_time(time);
+        Described {
+            key: key_text
+                .clone()
+                .filter(|_| key.is_some_and(|k| k.columns.contains(&c.name))),
+            extras: extras(&c.kind),
+            watermark: watermark.map(|w| w.expression.clone()),
+            comment: c.comment.clone(),
+            ..plain_column(&column)
+        }
+    };
+    table.columns.iter().map(describe).collect()
+}
+
+fn extras(kind: &ColumnKind) -> Option<String> {
+    match kind {
+        ColumnKind::Physical => None,
+        ColumnKind::Computed { expression } => Some(format!("AS {expression}")),
+        ColumnKind::Metadata { key, is_virtual } => {
+            let from = key.as_ref().map(|k| format!(" FROM '{k}'"));
+            let end = if *is_virtual { " VIRTUAL" } else { "" };
+            Some(format!("METADATA{}{end}", from.unwrap_or_default()))
+        }
+    }
+}
+
+/// DESCRIBE's table; it has a column of comments only where there are any.
+pub(crate) fn describe_columns(rows: Vec<Described>) -> Result<StatementResult> {
+    let text = |get: fn(&Described) -> Option<String>| Cells::Text(rows.iter().map(get).collect());
+    let mut names = vec!["name", "type", "null", "key", "extras", "watermark"];
+    let mut columns = vec![
+        text(|r| Some(r.name.clone())),
+        text(|r| Some(r.data_type.clone())),
+        Cells::Truth(rows.iter().map(|r| r.nullable).collect()),
+        text(|r| r.key.clone()),
+        text(|r| r.extras.clone()),
+        text(|r| r.watermark.clone()),
+    ];
+    if rows.iter().any(|r| r.comment.is_some()) {
+        names.push("comment");
+        columns.push(text(|r| r.comment.clone()));
+    }
+    StatementResult::table(&names, columns)
+}
