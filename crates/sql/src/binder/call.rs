@@ -61,7 +61,31 @@ impl Binder<'_> {
                 format!("{name} is not an aggregate function; leave out DISTINCT and FILTER");
             return Err(Error::user("NOT_AN_AGGREGATE", message));
         }
+        if matches!(name, "TIMESTAMPADD" | "TIMESTAMPDIFF") {
+            return self.unit_call(name, function, clause);
+        }
         let args = self.function_args(function, clause)?;
+        self.named_call(name, function, args)
+    }
+
+    /// A call whose first argument is a unit of time, written as a word: `TIMESTAMPADD(DAY, …)`.
+    fn unit_call(
+        &mut self,
+        name: &str,
+        function: &Function,
+        clause: &mut Clause<'_>,
+    ) -> Result<Expr> {
+        let args = argument_asts(function)?
+            .into_iter()
+            .enumerate()
+            .map(|(i, arg)| match arg {
+                Some(ast::Expr::Identifier(unit)) if i == 0 => {
+                    Ok(literal::string(&unit.value.to_ascii_uppercase()))
+                }
+                Some(ast) => self.expr(ast, clause),
+                None => Err(unsupported(&"*")),
+            })
+            .collect::<Result<Vec<_>>>()?;
         self.named_call(name, function, args)
     }
 
@@ -87,7 +111,10 @@ impl Binder<'_> {
         function: &Function,
         clause: &mut Clause<'_>,
     ) -> Result<AggregateItem> {
-        let aggregate = aggregates::find(name).ok_or_else(|| functions::unknown_function(name))?;
+        let mut plain = function.clone();
+        let variant = take_on_null(&mut plain).map(|mode| format!("{name}_{mode}_ON_NULL"));
+        let aggregate = aggregates::find(variant.as_deref().unwrap_or(name))
+            .ok_or_else(|| functions::unknown_function(name))?;
         match clause.collector.as_deref_mut() {
             None => return Err(misplaced_aggregate(clause.name)),
             Some(c) if c.is_in_aggregate => {
@@ -98,7 +125,7 @@ impl Binder<'_> {
             }
             Some(c) => c.is_in_aggregate = true,
         }
-        let parts = self.aggregate_parts(function, clause);
+        let parts = self.aggregate_parts(&plain, clause);
         if let Some(collector) = clause.collector.as_deref_mut() {
             collector.is_in_aggregate = false;
         }
@@ -447,6 +474,22 @@ pub(crate) fn has_distinct(function: &Function) -> bool {
         FunctionArguments::List(list)
             if list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
     )
+}
+
+/// Takes the argument `ON_NULL => 'NULL'` or `'ABSENT'` of a JSON aggregate off its call.
+fn take_on_null(function: &mut Function) -> Option<String> {
+    let FunctionArguments::List(list) = &mut function.args else {
+        return None;
+    };
+    let is_on_null = |arg: &FunctionArg| matches!(arg, FunctionArg::Named { name, .. } if name.value == "ON_NULL");
+    let position = list.args.iter().position(is_on_null)?;
+    match list.args.remove(position) {
+        FunctionArg::Named {
+            arg: FunctionArgExpr::Expr(ast::Expr::Value(mode)),
+            ..
+        } => literal::interval_text(&mode.value),
+        _ => None,
+    }
 }
 
 /// The arguments' syntax; `None` is `*`.

@@ -158,3 +158,19 @@ fn errors_tell_where_they_stand() {
     assert_eq!(place, Some((2, 3)));
     assert!(error.message().contains("did you mean 'price'?"), "{error}");
 }
+
+#[test]
+fn words_among_arguments_are_understood() {
+    assert_eq!(
+        columns(
+            "SELECT TIMESTAMPDIFF(DAY, ts, ts) AS a, FLOOR(ts TO HOUR) AS b, EXTRACT(YEAR FROM ts) AS c FROM bids"
+        ),
+        "(a INT, b TIMESTAMP(3), c BIGINT)"
+    );
+    assert_eq!(
+        columns(
+            "SELECT JSON_OBJECTAGG(KEY item VALUE price ABSENT ON NULL) AS o, JSON_ARRAYAGG(item) AS a FROM bids"
+        ),
+        "(o VARCHAR(2000) NOT NULL, a VARCHAR(2000) NOT NULL)"
+    );
+}
