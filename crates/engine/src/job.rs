@@ -280,6 +280,15 @@ impl JobHandle {
         }
     }
 
+    /// Waits for the end of the job, at most this long; gives whether it has ended.
+    pub fn wait_timeout(&self, timeout: std::time::Duration) -> bool {
+        let mut result = self.state.result.lock();
+        if result.is_none() {
+            self.state.is_done.wait_for(&mut result, timeout);
+        }
+        result.is_some()
+    }
+
     /// Rows read and written so far, and how far event time has come.
     pub fn progress(&self) -> JobProgress {
         let report = self.state.report();
