@@ -139,9 +139,9 @@ impl Session {
         statement: &ParsedStatement,
         default_parallelism: usize,
     ) -> Result<StatementResult> {
-        let done = self
-            .parallelism()
-            .and_then(|set| self.dispatch(&statement.statement, set.unwrap_or(default_parallelism)));
+        let done = self.parallelism().and_then(|set| {
+            self.dispatch(&statement.statement, set.unwrap_or(default_parallelism))
+        });
         done.map_err(|e| self.about_function(e).at(statement.location))
     }
 
@@ -235,7 +235,10 @@ impl Session {
 
     /// The names of the current database's tables and views, for completion.
     pub fn table_names(&self) -> Vec<String> {
-        let (catalog, database) = (&self.catalogs.current_catalog, &self.catalogs.current_database);
+        let (catalog, database) = (
+            &self.catalogs.current_catalog,
+            &self.catalogs.current_database,
+        );
         let names = self.catalogs.object_names(catalog, database, |_| true);
         names.unwrap_or_default()
     }
@@ -249,7 +252,10 @@ impl Session {
         match parser::parse_script(sql)?.first().map(|p| &p.statement) {
             Some(Statement::Explain(explain)) => self.explained(&explain.statement, parallelism),
             Some(statement) => self.explained(statement, parallelism),
-            None => Err(Error::user("SYNTAX_ERROR", "there is no statement to explain")),
+            None => Err(Error::user(
+                "SYNTAX_ERROR",
+                "there is no statement to explain",
+            )),
         }
     }
 
@@ -288,12 +294,18 @@ impl Session {
     fn set(&mut self, pair: Option<&OptionPair>) -> Result<StatementResult> {
         let Some(pair) = pair else {
             let row = |(k, v): (&str, &str)| vec![Some(k.to_string()), Some(v.to_string())];
-            return StatementResult::texts(&["key", "value"], self.config.iter().map(row).collect());
+            return StatementResult::texts(
+                &["key", "value"],
+                self.config.iter().map(row).collect(),
+            );
         };
         config::check(&pair.key, &pair.value).map_err(|e| e.at(pair.location))?;
         self.config.set(&pair.key, &pair.value);
         StatementResult::ok(match config::near_miss(&pair.key) {
-            Some(near) => format!("note: '{}' is not a known key; did you mean '{near}'?", pair.key),
+            Some(near) => format!(
+                "note: '{}' is not a known key; did you mean '{near}'?",
+                pair.key
+            ),
             None => String::new(),
         })
     }
