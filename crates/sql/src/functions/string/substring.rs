@@ -87,10 +87,7 @@ pub fn substring(text: &str, start: i32, length: i32) -> Option<&str> {
         skip(text, (start as usize).saturating_sub(1))
     } else {
         let count = start.unsigned_abs() as usize;
-        match last(text, count) {
-            Some(part) => part,
-            None => "",
-        }
+        last(text, count).unwrap_or_default()
     };
     Some(left(from, length))
 }

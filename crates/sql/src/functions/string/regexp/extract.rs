@@ -114,7 +114,10 @@ fn extract_all(args: &Args, patterns: &mut Patterns) -> Result<ArrayRef> {
             num_items += 1;
             match captures.get(group) {
                 Some(found) => items.append(source_row, text, found.as_str()),
-                None => Ok(items.append_null()),
+                None => {
+                    items.append_null();
+                    Ok(())
+                }
             }
         })?;
         lists.append(num_items);
