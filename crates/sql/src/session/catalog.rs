@@ -53,6 +53,17 @@ pub struct Catalogs {
     pub current_database: String,
 }
 
+impl Database {
+    /// A database without objects.
+    pub fn new(comment: Option<String>, options: Options) -> Self {
+        Self {
+            comment,
+            options,
+            objects: BTreeMap::new(),
+        }
+    }
+}
+
 impl Default for Catalogs {
     fn default() -> Self {
         Self {

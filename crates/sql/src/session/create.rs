@@ -232,9 +232,8 @@ impl Session {
             }
             return Err(exists("database", &name).at(create.name.location));
         }
-        let mut database = Database::default();
-        database.comment = create.comment.clone();
-        database.options = table::options(&create.options);
+        let options = table::options(&create.options);
+        let database = Database::new(create.comment.clone(), options);
         self.catalogs.create_database(&catalog, &name, database)?;
         StatementResult::ok("")
     }
