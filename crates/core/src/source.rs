@@ -177,7 +177,11 @@ pub trait SourceReader: Send {
 /// # Errors
 /// An internal error for a path that leads nowhere.
 pub fn fields_schema(table: &Schema, fields: &[FieldPath]) -> Result<Schema> {
-    fields.iter().map(|path| field_column(table, path)).collect::<Result<Vec<_>>>().map(Schema::new)
+    fields
+        .iter()
+        .map(|path| field_column(table, path))
+        .collect::<Result<Vec<_>>>()
+        .map(Schema::new)
 }
 
 fn field_column(table: &Schema, path: &FieldPath) -> Result<Column> {
@@ -185,7 +189,9 @@ fn field_column(table: &Schema, path: &FieldPath) -> Result<Column> {
     let (first, rest) = path.0.split_first().ok_or_else(nowhere)?;
     let mut column = table.columns().get(*first).ok_or_else(nowhere)?.clone();
     for index in rest {
-        let LogicalType::Row(fields) = &column.data_type.logical else { return Err(nowhere()) };
+        let LogicalType::Row(fields) = &column.data_type.logical else {
+            return Err(nowhere());
+        };
         let field = fields.get(*index).ok_or_else(nowhere)?.clone();
         column = Column::new(field.name, field.data_type.with_nullable(true));
     }

@@ -1,5 +1,6 @@
 //! Encodes rows with their kinds: an update as a deletion and an insertion, as Flink does.
 
+use arrow::datatypes::SchemaRef;
 use flott_core::Result;
 use flott_core::changelog::{ChangelogBatch, adds};
 use flott_core::format::Encoder;
@@ -23,11 +24,13 @@ const fn envelope(before_row: &'static str, after_row: &'static str) -> Envelope
 pub(super) struct ChangeEncoder {
     insert: Envelope,
     delete: Envelope,
+    /// Names the fields: a query may name its columns otherwise.
+    schema: SchemaRef,
     rules: WriteRules,
 }
 
 impl ChangeEncoder {
-    pub fn new(dialect: Dialect, rules: WriteRules) -> Self {
+    pub fn new(dialect: Dialect, schema: SchemaRef, rules: WriteRules) -> Self {
         let omits_nulls = rules.ignore_null_fields;
         let (insert, delete) = match (dialect, omits_nulls) {
             (Dialect::Debezium, false) => (
@@ -58,6 +61,7 @@ impl ChangeEncoder {
         Self {
             insert,
             delete,
+            schema,
             rules,
         }
     }
@@ -68,8 +72,7 @@ impl ChangeEncoder {
         out: &mut Vec<u8>,
         mut after_row: impl FnMut(&mut Vec<u8>),
     ) -> Result<()> {
-        let schema = batch.schema();
-        let writer = RowWriter::new(schema.fields(), batch.rows().columns(), self.rules)?;
+        let writer = RowWriter::new(self.schema.fields(), batch.rows().columns(), self.rules)?;
         for row in 0..batch.num_rows() {
             let is_addition = batch.kinds().is_none_or(|kinds| adds(kinds[row]));
             let envelope = if is_addition {

@@ -156,7 +156,8 @@ impl FormatFactory for ChangeFormat {
             json::plan::check_writable(&column.data_type.logical, self.identifier())?;
         }
         let rules = json::write_rules(&request.options)?;
-        Ok(Box::new(ChangeEncoder::new(self.dialect, rules)))
+        let schema = request.schema.to_arrow();
+        Ok(Box::new(ChangeEncoder::new(self.dialect, schema, rules)))
     }
 
     fn decoded_mode(&self, _options: &Options) -> ChangelogMode {

@@ -12,6 +12,7 @@ mod scan;
 pub(crate) mod write;
 
 use flott_core::Result;
+use arrow::datatypes::SchemaRef;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory};
 use flott_core::options::{OptionDef, OptionType, Options};
@@ -147,6 +148,7 @@ impl FormatFactory for JsonFormat {
             plan::check_writable(&column.data_type.logical, "json")?;
         }
         Ok(Box::new(JsonEncoder {
+            schema: request.schema.to_arrow(),
             rules: write_rules(&request.options)?,
         }))
     }
@@ -157,6 +159,8 @@ impl FormatFactory for JsonFormat {
 }
 
 struct JsonEncoder {
+    /// Names the fields: a query may name its columns otherwise.
+    schema: SchemaRef,
     rules: WriteRules,
 }
 
@@ -167,8 +171,7 @@ impl JsonEncoder {
         out: &mut Vec<u8>,
         mut after_row: impl FnMut(&mut Vec<u8>),
     ) -> Result<()> {
-        let schema = batch.schema();
-        let writer = RowWriter::new(schema.fields(), batch.rows().columns(), self.rules)?;
+        let writer = RowWriter::new(self.schema.fields(), batch.rows().columns(), self.rules)?;
         for row in 0..batch.num_rows() {
             writer.write(row, out);
             after_row(out);

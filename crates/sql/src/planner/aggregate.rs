@@ -71,9 +71,10 @@ impl Lowering<'_> {
         match &node.window {
             None => self.lower_group_aggregate(grouping, needs),
             Some(window) => match (&window.kind, &window.time) {
-                (WindowKind::Session { gap_ms, .. }, WindowTime::Rowtime(_) | WindowTime::Proctime) => {
-                    self.lower_session_aggregate(node, window, *gap_ms, grouping)
-                }
+                (
+                    WindowKind::Session { gap_ms, .. },
+                    WindowTime::Rowtime(_) | WindowTime::Proctime,
+                ) => self.lower_session_aggregate(node, window, *gap_ms, grouping),
                 _ => self.lower_window_aggregate(node, window, grouping),
             },
         }
@@ -98,7 +99,10 @@ impl Lowering<'_> {
         }
         let markers = 1 + node.grouping_calls.len();
         for marker in 0..markers {
-            columns.push(Column::new(format!("$set{marker}"), LogicalType::BigInt.not_null()));
+            columns.push(Column::new(
+                format!("$set{marker}"),
+                LogicalType::BigInt.not_null(),
+            ));
         }
         let expanded = Schema::new(columns);
         let compiler = self.compiler(&input.schema);
@@ -107,12 +111,18 @@ impl Lowering<'_> {
             .enumerate()
             .map(|(number, set)| compiler.compile_all(&set_exprs(node, &input, number, set)?))
             .collect::<Result<Vec<_>>>()?;
-        let config = ExpandConfig { projections, schema: expanded.to_arrow() };
+        let config = ExpandConfig {
+            projections,
+            schema: expanded.to_arrow(),
+        };
         let name = format!("Expand({} sets)", sets.len());
         let edge = vec![input.forward()];
         let id = self.add_operator(name, config, edge, &expanded, input.parallelism);
         let stream = keyed(id, expanded.clone(), input.mode, &[0], input.parallelism);
-        let stream = Stream { distribution: super::stream::Distribution::Any, ..stream };
+        let stream = Stream {
+            distribution: super::stream::Distribution::Any,
+            ..stream
+        };
         let keys: Vec<usize> = (width..width + num_keys + markers).collect();
         let results = &node.schema.columns()[num_keys..];
         let calls_and_groupings = node.calls.len() + node.grouping_calls.len();
@@ -123,7 +133,12 @@ impl Lowering<'_> {
             .chain(results[calls_and_groupings..].iter().cloned())
             .collect();
         let calls = node.calls.iter().map(call_config).collect();
-        let grouping = Grouping { input: stream, keys, calls, schema };
+        let grouping = Grouping {
+            input: stream,
+            keys,
+            calls,
+            schema,
+        };
         let stream = self.lower_grouping(node, grouping, needs)?;
         self.order_grouping_columns(node, stream, markers)
     }
@@ -164,7 +179,12 @@ impl Lowering<'_> {
     }
 
     fn lower_group_aggregate(&mut self, grouping: Grouping, needs: bool) -> Result<Stream> {
-        let Grouping { input, keys, calls, schema } = grouping;
+        let Grouping {
+            input,
+            keys,
+            calls,
+            schema,
+        } = grouping;
         let is_retracting = !input.mode.is_append_only();
         let is_batch = self.context.is_batch;
         let config = GroupAggregateConfig {
@@ -200,16 +220,25 @@ impl Lowering<'_> {
             let local = self.add_local(&name, local, &input, &local_schema);
             let (edge, parallelism) = exchanged(&local, keys.len());
             let name = format!("Global{name}");
-            (self.add_operator(name, global, vec![edge], &schema, parallelism), parallelism)
+            (
+                self.add_operator(name, global, vec![edge], &schema, parallelism),
+                parallelism,
+            )
         } else {
             let (edge, parallelism) = input.by_key(&keys);
-            (self.add_operator(name, config, vec![edge], &schema, parallelism), parallelism)
+            (
+                self.add_operator(name, config, vec![edge], &schema, parallelism),
+                parallelism,
+            )
         };
         let result_keys: Vec<usize> = (0..keys.len()).collect();
         let has_calls = schema.len() > keys.len();
         let mode = match (is_batch, has_calls || is_retracting) {
             (true, _) | (_, false) => ChangelogMode::APPEND,
-            _ => ChangelogMode { delete: is_retracting, ..updating(needs) },
+            _ => ChangelogMode {
+                delete: is_retracting,
+                ..updating(needs)
+            },
         };
         let mut stream = keyed(id, schema, mode, &result_keys, parallelism);
         stream.upsert_key = Some(result_keys);
@@ -222,7 +251,12 @@ impl Lowering<'_> {
         window: &GroupWindow,
         grouping: Grouping,
     ) -> Result<Stream> {
-        let Grouping { input, keys, calls, schema } = grouping;
+        let Grouping {
+            input,
+            keys,
+            calls,
+            schema,
+        } = grouping;
         let (time, time_zone) = self.window_time(node, window);
         let is_retracting = !input.mode.is_append_only();
         let config = WindowAggregateConfig {
@@ -264,13 +298,25 @@ impl Lowering<'_> {
             let local = self.add_local(&name, local, &input, &local_schema);
             let (edge, parallelism) = exchanged(&local, keys.len());
             let name = format!("Global{name}");
-            (self.add_operator(name, global, vec![edge], &schema, parallelism), parallelism)
+            (
+                self.add_operator(name, global, vec![edge], &schema, parallelism),
+                parallelism,
+            )
         } else {
             let (edge, parallelism) = input.by_key(&keys);
-            (self.add_operator(name, config, vec![edge], &schema, parallelism), parallelism)
+            (
+                self.add_operator(name, config, vec![edge], &schema, parallelism),
+                parallelism,
+            )
         };
         let result_keys: Vec<usize> = (0..keys.len()).collect();
-        Ok(keyed(id, schema, ChangelogMode::APPEND, &result_keys, parallelism))
+        Ok(keyed(
+            id,
+            schema,
+            ChangelogMode::APPEND,
+            &result_keys,
+            parallelism,
+        ))
     }
 
     fn lower_session_aggregate(
@@ -280,7 +326,12 @@ impl Lowering<'_> {
         gap_ms: i64,
         grouping: Grouping,
     ) -> Result<Stream> {
-        let Grouping { input, keys, calls, schema } = grouping;
+        let Grouping {
+            input,
+            keys,
+            calls,
+            schema,
+        } = grouping;
         let (time, time_zone) = self.window_time(node, window);
         let config = SessionWindowAggregateConfig {
             gap_ms,
@@ -300,7 +351,13 @@ impl Lowering<'_> {
         let (edge, parallelism) = input.by_key(&keys);
         let id = self.add_operator(name, config, vec![edge], &schema, parallelism);
         let result_keys: Vec<usize> = (0..keys.len()).collect();
-        Ok(keyed(id, schema, ChangelogMode::APPEND, &result_keys, parallelism))
+        Ok(keyed(
+            id,
+            schema,
+            ChangelogMode::APPEND,
+            &result_keys,
+            parallelism,
+        ))
     }
 
     fn add_local(
@@ -314,7 +371,13 @@ impl Lowering<'_> {
         let name = format!("Local{name}");
         let id = self.add_operator(name, factory, edge, schema, input.parallelism);
         let schema = schema.clone();
-        Stream { node: id, schema, mode: ChangelogMode::APPEND, upsert_key: None, ..input.clone() }
+        Stream {
+            node: id,
+            schema,
+            mode: ChangelogMode::APPEND,
+            upsert_key: None,
+            ..input.clone()
+        }
     }
 
     /// Whether to aggregate before the exchange too: never where there is none.
@@ -341,19 +404,31 @@ impl Lowering<'_> {
     }
 
     /// Where the rows' windows come from, and the time zone in which they are aligned.
-    fn window_time(&self, node: &Aggregate, window: &GroupWindow) -> (WindowTimeConfig, Option<Tz>) {
+    fn window_time(
+        &self,
+        node: &Aggregate,
+        window: &GroupWindow,
+    ) -> (WindowTimeConfig, Option<Tz>) {
         match window.time {
             WindowTime::Rowtime(column) => {
                 let data_type = &node.input.schema().column(column).data_type;
-                (WindowTimeConfig::Rowtime(column), self.window_zone(&data_type.logical))
+                (
+                    WindowTimeConfig::Rowtime(column),
+                    self.window_zone(&data_type.logical),
+                )
             }
-            WindowTime::Proctime => {
-                (WindowTimeConfig::Proctime, Some(self.context.expr.time_zone))
-            }
+            WindowTime::Proctime => (
+                WindowTimeConfig::Proctime,
+                Some(self.context.expr.time_zone),
+            ),
             WindowTime::Attached { start, end } => {
                 let origin = window_origin(&node.input);
                 let is_proctime = origin.as_ref().is_some_and(|(_, is_proctime)| *is_proctime);
-                let time = WindowTimeConfig::Attached { start, end, is_proctime };
+                let time = WindowTimeConfig::Attached {
+                    start,
+                    end,
+                    is_proctime,
+                };
                 (time, self.attached_zone(&node.input))
             }
         }
@@ -377,24 +452,31 @@ fn window_origin(plan: &Plan) -> Option<(DataType, bool)> {
             let column = node.input.schema().column(node.time_column);
             Some((column.data_type.clone(), node.is_proctime))
         }
-        Plan::Aggregate(Aggregate { window: Some(window), input, .. }) => match window.time {
+        Plan::Aggregate(Aggregate {
+            window: Some(window),
+            input,
+            ..
+        }) => match window.time {
             WindowTime::Rowtime(column) => {
                 Some((input.schema().column(column).data_type.clone(), false))
             }
             WindowTime::Proctime => Some((LogicalType::TimestampLtz(3).not_null(), true)),
             WindowTime::Attached { .. } => window_origin(input),
         },
-        _ => plan.inputs().into_iter().find_map(|input| window_origin(input)),
+        _ => plan
+            .inputs()
+            .into_iter()
+            .find_map(|input| window_origin(input)),
     }
 }
 
 /// The edge from a local to a global phase: the keys are the first columns.
-fn exchanged(
-    local: &Stream,
-    num_keys: usize,
-) -> (flott_core::graph::Edge, Option<usize>) {
+fn exchanged(local: &Stream, num_keys: usize) -> (flott_core::graph::Edge, Option<usize>) {
     let keys: Vec<usize> = (0..num_keys).collect();
-    let moved = Stream { distribution: super::stream::Distribution::Any, ..local.clone() };
+    let moved = Stream {
+        distribution: super::stream::Distribution::Any,
+        ..local.clone()
+    };
     moved.by_key(&keys)
 }
 
@@ -410,15 +492,13 @@ fn call_config(call: &AggregateCall) -> AggregateCallConfig {
 
 /// The columns of one grouping set: the input's, the keys with NULL for what the set lacks, the
 /// set's number, and the bits of each GROUPING call.
-fn set_exprs(
-    node: &Aggregate,
-    input: &Stream,
-    number: usize,
-    set: &[usize],
-) -> Result<Vec<Expr>> {
+fn set_exprs(node: &Aggregate, input: &Stream, number: usize, set: &[usize]) -> Result<Vec<Expr>> {
     let column = |c: usize| Expr::column(c, input.schema.column(c).data_type.clone());
     let big = |value: i64| {
-        Expr::literal(ScalarValue::Int64(Some(value)), LogicalType::BigInt.not_null())
+        Expr::literal(
+            ScalarValue::Int64(Some(value)),
+            LogicalType::BigInt.not_null(),
+        )
     };
     let mut exprs: Vec<Expr> = (0..input.schema.len()).map(column).collect();
     for (position, key) in node.keys.iter().enumerate() {

@@ -14,7 +14,11 @@ impl Lowering<'_> {
         Ok(match plan.as_ref() {
             Plan::Scan(node) => {
                 let mode = self.source_of(plan, node)?.changelog_mode();
-                if mode.is_append_only() { mode } else { ChangelogMode::RETRACT }
+                if mode.is_append_only() {
+                    mode
+                } else {
+                    ChangelogMode::RETRACT
+                }
             }
             Plan::Values(_) => ChangelogMode::APPEND,
             Plan::Aggregate(node) => self.aggregate_mode(node)?,
@@ -45,7 +49,10 @@ impl Lowering<'_> {
         if node.calls.is_empty() && !has_deletes {
             return Ok(ChangelogMode::APPEND);
         }
-        Ok(ChangelogMode { delete: has_deletes, ..ChangelogMode::RETRACT })
+        Ok(ChangelogMode {
+            delete: has_deletes,
+            ..ChangelogMode::RETRACT
+        })
     }
 
     fn join_mode(&mut self, node: &Join) -> Result<ChangelogMode> {
@@ -67,23 +74,35 @@ impl Lowering<'_> {
     fn sort_mode(&mut self, node: &Sort) -> Result<ChangelogMode> {
         let mode = self.mode_of(&node.input)?;
         let is_unlimited = node.fetch.is_none() && node.offset == 0;
-        Ok(if (node.keys.is_empty() || is_unlimited || self.context.is_batch) && mode.is_append_only()
-        {
-            ChangelogMode::APPEND
-        } else {
-            ChangelogMode::RETRACT
-        })
+        Ok(
+            if (node.keys.is_empty() || is_unlimited || self.context.is_batch)
+                && mode.is_append_only()
+            {
+                ChangelogMode::APPEND
+            } else {
+                ChangelogMode::RETRACT
+            },
+        )
     }
 }
 
 /// In order of a time attribute every row's result is final.
 fn over_mode(node: &Over) -> ChangelogMode {
-    let by_time = node.order.first().is_none_or(|key| {
-        node.input.schema().column(key.column).time.is_some() && !key.descending
-    });
-    if by_time { ChangelogMode::APPEND } else { ChangelogMode::RETRACT }
+    let by_time = node
+        .order
+        .first()
+        .is_none_or(|key| node.input.schema().column(key.column).time.is_some() && !key.descending);
+    if by_time {
+        ChangelogMode::APPEND
+    } else {
+        ChangelogMode::RETRACT
+    }
 }
 
 fn rank_mode(node: &Rank) -> ChangelogMode {
-    if node.window.is_some() { ChangelogMode::APPEND } else { ChangelogMode::RETRACT }
+    if node.window.is_some() {
+        ChangelogMode::APPEND
+    } else {
+        ChangelogMode::RETRACT
+    }
 }

@@ -7,7 +7,11 @@ use flott_core::graph::{Exchange, JobGraph, NodeId, NodeKind};
 /// The graph as indented text, sinks first, inputs below, each with how rows reach it.
 pub fn explain_graph(graph: &JobGraph, output: Option<NodeId>) -> String {
     let mut text = String::new();
-    let sinks = graph.nodes.iter().enumerate().filter(|(_, n)| matches!(n.kind, NodeKind::Sink(_)));
+    let sinks = graph
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| matches!(n.kind, NodeKind::Sink(_)));
     let roots: Vec<NodeId> = output.into_iter().chain(sinks.map(|(id, _)| id)).collect();
     let mut is_written = vec![false; graph.nodes.len()];
     for root in roots {
@@ -29,15 +33,29 @@ fn write_node(
         Some(exchange) if *exchange != Exchange::Forward => format!(" -> {}", name_of(exchange)),
         _ => String::new(),
     };
-    let parallelism = node.parallelism.map(|n| format!(", parallelism={n}")).unwrap_or_default();
+    let parallelism = node
+        .parallelism
+        .map(|n| format!(", parallelism={n}"))
+        .unwrap_or_default();
     let seen = if is_written[id] { " (reused)" } else { "" };
     let indent = depth * 2;
-    let _ = writeln!(text, "{:indent$}[{id}] {}{parallelism}{seen}{travel}", "", node.name);
+    let _ = writeln!(
+        text,
+        "{:indent$}[{id}] {}{parallelism}{seen}{travel}",
+        "", node.name
+    );
     if std::mem::replace(&mut is_written[id], true) {
         return;
     }
     for edge in &node.inputs {
-        write_node(text, graph, edge.from, Some(&edge.exchange), depth + 1, is_written);
+        write_node(
+            text,
+            graph,
+            edge.from,
+            Some(&edge.exchange),
+            depth + 1,
+            is_written,
+        );
     }
 }
 

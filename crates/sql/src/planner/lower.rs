@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use flott_core::Result;
 use flott_core::graph::{Edge, JobGraph, Node, NodeId, NodeKind};
 use flott_core::hash::{StableHashMap, mix_bytes};
 use flott_core::operator::OperatorFactory;
 use flott_core::schema::Schema;
 use flott_core::source::TableSource;
-use flott_core::Result;
+use flott_table::operators::not_null::{NotNullConfig, NotNullEnforcer};
 
 use super::PlannerContext;
 use super::compile::Compiler;
@@ -44,7 +45,31 @@ impl<'a> Lowering<'a> {
     /// The root of a query: in batch mode only the final rows are given.
     pub fn lower_root(&mut self, plan: &Arc<Plan>, needs_update_before: bool) -> Result<Stream> {
         let stream = self.lower(plan, needs_update_before || self.context.is_batch)?;
-        if self.context.is_batch { self.materialize(stream) } else { Ok(stream) }
+        if self.context.is_batch {
+            self.materialize(stream)
+        } else {
+            Ok(stream)
+        }
+    }
+
+    /// Watches over the NOT NULL columns of what a sink takes.
+    pub fn enforce_not_null(
+        &mut self,
+        stream: Stream,
+        sink: &Schema,
+        enforcer: NotNullEnforcer,
+    ) -> Stream {
+        let is_not_null = |c: &usize| !sink.column(*c).data_type.nullable;
+        let columns: Vec<usize> = (0..sink.len()).filter(is_not_null).collect();
+        if columns.is_empty() {
+            return stream;
+        }
+        let name = format!("NotNull(columns={columns:?})");
+        let schema = stream.schema.clone();
+        let config = NotNullConfig { columns, enforcer, schema: schema.to_arrow() };
+        let edge = vec![stream.forward()];
+        let node = self.add_operator(name, config, edge, &schema, stream.parallelism);
+        Stream { node, ..stream }
     }
 
     /// Lowers a node unless that was done before. `needs_update_before` tells whether the consumer
@@ -57,7 +82,8 @@ impl<'a> Lowering<'a> {
             }
         }
         let stream = self.lower_node(plan, needs_update_before)?;
-        self.done.insert((address, needs_update_before), stream.clone());
+        self.done
+            .insert((address, needs_update_before), stream.clone());
         Ok(stream)
     }
 
@@ -88,7 +114,13 @@ impl<'a> Lowering<'a> {
         schema: &Schema,
         parallelism: Option<usize>,
     ) -> NodeId {
-        self.add_node(name, NodeKind::Operator(Arc::new(factory)), inputs, schema, parallelism)
+        self.add_node(
+            name,
+            NodeKind::Operator(Arc::new(factory)),
+            inputs,
+            schema,
+            parallelism,
+        )
     }
 
     pub fn add_node(
@@ -101,7 +133,14 @@ impl<'a> Lowering<'a> {
     ) -> NodeId {
         let uid = self.uid(&name, &inputs, schema);
         let schema = schema.clone();
-        self.graph.add(Node { uid, name, kind, inputs, schema, parallelism })
+        self.graph.add(Node {
+            uid,
+            name,
+            kind,
+            inputs,
+            schema,
+            parallelism,
+        })
     }
 
     /// A hash of the node's description, its columns and its inputs' uids; equal nodes are counted.
@@ -112,8 +151,17 @@ impl<'a> Lowering<'a> {
             hash = mix_bytes(hash, self.graph.nodes[input.from].uid.as_bytes());
         }
         let base = format!("{hash:016x}");
-        let twins = self.graph.nodes.iter().filter(|n| n.uid.starts_with(&base)).count();
-        if twins == 0 { base } else { format!("{base}-{twins}") }
+        let twins = self
+            .graph
+            .nodes
+            .iter()
+            .filter(|n| n.uid.starts_with(&base))
+            .count();
+        if twins == 0 {
+            base
+        } else {
+            format!("{base}-{twins}")
+        }
     }
 
     /// Compiles expressions over a node's output.

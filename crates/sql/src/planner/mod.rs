@@ -28,6 +28,8 @@ use flott_core::options::Options;
 use flott_core::schema::Schema;
 use flott_core::sink::TableSink;
 
+use flott_table::operators::not_null::NotNullEnforcer;
+
 use crate::functions::ExprContext;
 use crate::plan::Plan;
 
@@ -71,7 +73,10 @@ impl PlannedQuery {
             uid: "collect".into(),
             name: "Sink: collect".into(),
             kind: NodeKind::Sink(sink),
-            inputs: vec![Edge { from: self.output, exchange }],
+            inputs: vec![Edge {
+                from: self.output,
+                exchange,
+            }],
             schema: self.schema,
             parallelism,
         });
@@ -93,6 +98,7 @@ pub struct SinkTarget {
 pub fn plan_query(plan: &Arc<Plan>, context: PlannerContext<'_>) -> Result<PlannedQuery> {
     let mut lowering = Lowering::new(context);
     let stream = lowering.lower_root(plan, true)?;
+    let stream = lowering.enforce_not_null(stream, plan.schema(), NotNullEnforcer::Error);
     Ok(PlannedQuery {
         output: stream.node,
         mode: stream.mode,

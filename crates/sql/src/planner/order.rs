@@ -38,7 +38,11 @@ impl Lowering<'_> {
         let time_zone = self.window_zone(&input.schema.column(node.time_column).data_type.logical);
         let schema = node.schema.to_arrow();
         let name = format!("WindowTableFunction({:?})", node.kind);
-        if let WindowKind::Session { gap_ms, partition_keys } = &node.kind {
+        if let WindowKind::Session {
+            gap_ms,
+            partition_keys,
+        } = &node.kind
+        {
             let (edge, parallelism) = input.by_key(partition_keys);
             let config = SessionWindowTvfConfig {
                 gap_ms: *gap_ms,
@@ -48,12 +52,28 @@ impl Lowering<'_> {
                 schema,
             };
             let id = self.add_operator(name, config, vec![edge], &node.schema, parallelism);
-            return Ok(keyed(id, node.schema.clone(), input.mode, partition_keys, parallelism));
+            return Ok(keyed(
+                id,
+                node.schema.clone(),
+                input.mode,
+                partition_keys,
+                parallelism,
+            ));
         }
-        let config = WindowTvfConfig { window: tvf_shape(&node.kind), time, time_zone, schema };
+        let config = WindowTvfConfig {
+            window: tvf_shape(&node.kind),
+            time,
+            time_zone,
+            schema,
+        };
         let edge = vec![input.forward()];
         let id = self.add_operator(name, config, edge, &node.schema, input.parallelism);
-        Ok(Stream { node: id, schema: node.schema.clone(), upsert_key: None, ..input })
+        Ok(Stream {
+            node: id,
+            schema: node.schema.clone(),
+            upsert_key: None,
+            ..input
+        })
     }
 
     pub(super) fn lower_over(&mut self, node: &Over, needs: bool) -> Result<Stream> {
@@ -75,7 +95,9 @@ impl Lowering<'_> {
             partition_columns: node.partition_keys.clone(),
             order,
             frame: match (node.frame.is_rows, node.frame.preceding) {
-                (true, preceding) => OverFrame::Rows { preceding: preceding.map(|n| n as u64) },
+                (true, preceding) => OverFrame::Rows {
+                    preceding: preceding.map(|n| n as u64),
+                },
                 (false, preceding) => OverFrame::Range { preceding },
             },
             calls,
@@ -90,8 +112,18 @@ impl Lowering<'_> {
             node.calls.len()
         );
         let id = self.add_operator(name, config, vec![edge], &node.schema, parallelism);
-        let mode = if is_updating { updating(needs) } else { ChangelogMode::APPEND };
-        Ok(keyed(id, node.schema.clone(), mode, &node.partition_keys, parallelism))
+        let mode = if is_updating {
+            updating(needs)
+        } else {
+            ChangelogMode::APPEND
+        };
+        Ok(keyed(
+            id,
+            node.schema.clone(),
+            mode,
+            &node.partition_keys,
+            parallelism,
+        ))
     }
 
     pub(super) fn lower_rank(&mut self, node: &Rank, needs: bool) -> Result<Stream> {
@@ -124,8 +156,13 @@ impl Lowering<'_> {
         );
         let id = self.add_operator(name, config, vec![edge], &node.schema, parallelism);
         let mode = updating(needs || !node.outputs_rank);
-        let mut stream =
-            keyed(id, node.schema.clone(), mode, &node.partition_keys, parallelism);
+        let mut stream = keyed(
+            id,
+            node.schema.clone(),
+            mode,
+            &node.partition_keys,
+            parallelism,
+        );
         if node.outputs_rank {
             let rank = node.schema.len() - 1;
             stream.upsert_key = Some(node.partition_keys.iter().copied().chain([rank]).collect());
@@ -136,8 +173,12 @@ impl Lowering<'_> {
     fn lower_window_rank(&mut self, node: &Rank, start: usize, end: usize) -> Result<Stream> {
         let input = self.lower(&node.input, true)?;
         let is_window = |c: &usize| *c == start || *c == end;
-        let others: Vec<usize> =
-            node.partition_keys.iter().copied().filter(|c| !is_window(c)).collect();
+        let others: Vec<usize> = node
+            .partition_keys
+            .iter()
+            .copied()
+            .filter(|c| !is_window(c))
+            .collect();
         let (edge, parallelism) = input.by_key(&others);
         let config = WindowRankConfig {
             partition_columns: others.clone(),
@@ -151,19 +192,34 @@ impl Lowering<'_> {
             input_schema: input.schema.to_arrow(),
             schema: node.schema.to_arrow(),
         };
-        let name = format!("WindowRank(partitionBy={others:?}, rank {}..={})", node.from, node.to);
+        let name = format!(
+            "WindowRank(partitionBy={others:?}, rank {}..={})",
+            node.from, node.to
+        );
         let id = self.add_operator(name, config, vec![edge], &node.schema, parallelism);
-        Ok(keyed(id, node.schema.clone(), ChangelogMode::APPEND, &others, parallelism))
+        Ok(keyed(
+            id,
+            node.schema.clone(),
+            ChangelogMode::APPEND,
+            &others,
+            parallelism,
+        ))
     }
 
     /// Whether a rank is a deduplication: the first or last row by a time attribute.
     fn deduplication(&self, node: &Rank, input: &Stream) -> Option<(Keep, Option<usize>)> {
         use flott_core::schema::TimeAttribute;
-        let [key] = node.order.as_slice() else { return None };
+        let [key] = node.order.as_slice() else {
+            return None;
+        };
         if (node.from, node.to) != (1, 1) || node.outputs_rank || !input.mode.is_append_only() {
             return None;
         }
-        let keep = if key.descending { Keep::Last } else { Keep::First };
+        let keep = if key.descending {
+            Keep::Last
+        } else {
+            Keep::First
+        };
         match input.schema.column(key.column).time? {
             TimeAttribute::Rowtime => Some((keep, Some(key.column))),
             TimeAttribute::Proctime => Some((keep, None)),
@@ -192,7 +248,10 @@ impl Lowering<'_> {
         let mode = if is_append {
             ChangelogMode::APPEND
         } else {
-            ChangelogMode { delete: false, ..updating(needs) }
+            ChangelogMode {
+                delete: false,
+                ..updating(needs)
+            }
         };
         let keys = &node.partition_keys;
         let mut stream = keyed(id, node.schema.clone(), mode, keys, parallelism);
@@ -224,7 +283,10 @@ impl Lowering<'_> {
                     schema: schema.to_arrow(),
                 };
                 let name = format!("TemporalSort(orderBy={})", order_text(&node.keys));
-                (self.add_operator(name, config, edge, &schema, Some(1)), ChangelogMode::APPEND)
+                (
+                    self.add_operator(name, config, edge, &schema, Some(1)),
+                    ChangelogMode::APPEND,
+                )
             }
             Some(_) => {
                 let config = SortLimitConfig {
@@ -241,7 +303,10 @@ impl Lowering<'_> {
                     node.offset,
                     node.fetch
                 );
-                (self.add_operator(name, config, edge, &schema, Some(1)), updating(true))
+                (
+                    self.add_operator(name, config, edge, &schema, Some(1)),
+                    updating(true),
+                )
             }
         };
         Ok(single(id, schema, mode))
@@ -264,7 +329,14 @@ impl Lowering<'_> {
         let name = format!("Limit(offset={}, fetch={:?})", node.offset, node.fetch);
         let id = self.add_operator(name, config, edge, &input.schema, Some(1));
         let is_append = input.mode.is_append_only();
-        (id, if is_append { ChangelogMode::APPEND } else { ChangelogMode::RETRACT })
+        (
+            id,
+            if is_append {
+                ChangelogMode::APPEND
+            } else {
+                ChangelogMode::RETRACT
+            },
+        )
     }
 
     /// Batch mode: the final rows of a changelog; nothing to do where rows are only added.
@@ -272,7 +344,12 @@ impl Lowering<'_> {
         if input.mode.is_append_only() {
             return Ok(input);
         }
-        let all = Sort { input: crate::plan::Plan::single_row(), keys: Vec::new(), offset: 0, fetch: None };
+        let all = Sort {
+            input: crate::plan::Plan::single_row(),
+            keys: Vec::new(),
+            offset: 0,
+            fetch: None,
+        };
         self.materialize_ordered(input, &all)
     }
 
@@ -294,11 +371,18 @@ impl Lowering<'_> {
 
 /// `-U` where the consumer wants it.
 pub(super) fn updating(update_before: bool) -> ChangelogMode {
-    ChangelogMode { update_before, ..ChangelogMode::RETRACT }
+    ChangelogMode {
+        update_before,
+        ..ChangelogMode::RETRACT
+    }
 }
 
 pub(super) fn input_mode(input: &Stream) -> InputMode {
-    if input.mode.is_append_only() { InputMode::Append } else { InputMode::Retract }
+    if input.mode.is_append_only() {
+        InputMode::Append
+    } else {
+        InputMode::Retract
+    }
 }
 
 pub(super) fn sort_keys(keys: &[SortKey]) -> Vec<SortKeyConfig> {
@@ -311,7 +395,13 @@ pub(super) fn sort_keys(keys: &[SortKey]) -> Vec<SortKeyConfig> {
 }
 
 fn order_text(keys: &[SortKey]) -> String {
-    let key = |k: &SortKey| format!("${} {}", k.column, if k.descending { "DESC" } else { "ASC" });
+    let key = |k: &SortKey| {
+        format!(
+            "${} {}",
+            k.column,
+            if k.descending { "DESC" } else { "ASC" }
+        )
+    };
     format!("[{}]", keys.iter().map(key).collect::<Vec<_>>().join(", "))
 }
 
@@ -323,9 +413,19 @@ pub(super) fn keyed(
     keys: &[usize],
     parallelism: Option<usize>,
 ) -> Stream {
-    let distribution =
-        if keys.is_empty() { Distribution::Single } else { Distribution::Hash(keys.to_vec()) };
-    Stream { node, schema, mode, upsert_key: None, distribution, parallelism }
+    let distribution = if keys.is_empty() {
+        Distribution::Single
+    } else {
+        Distribution::Hash(keys.to_vec())
+    };
+    Stream {
+        node,
+        schema,
+        mode,
+        upsert_key: None,
+        distribution,
+        parallelism,
+    }
 }
 
 fn single(node: usize, schema: flott_core::schema::Schema, mode: ChangelogMode) -> Stream {
@@ -335,14 +435,29 @@ fn single(node: usize, schema: flott_core::schema::Schema, mode: ChangelogMode) 
 pub(super) fn tvf_shape(kind: &WindowKind) -> WindowTvfShape {
     match *kind {
         WindowKind::Tumble { size_ms, offset_ms } => WindowTvfShape::Tumble { size_ms, offset_ms },
-        WindowKind::Hop { size_ms, slide_ms, offset_ms } => {
-            WindowTvfShape::Hop { size_ms, slide_ms, offset_ms }
-        }
-        WindowKind::Cumulate { max_size_ms, step_ms, offset_ms } => {
-            WindowTvfShape::Cumulate { max_size_ms, step_ms, offset_ms }
-        }
+        WindowKind::Hop {
+            size_ms,
+            slide_ms,
+            offset_ms,
+        } => WindowTvfShape::Hop {
+            size_ms,
+            slide_ms,
+            offset_ms,
+        },
+        WindowKind::Cumulate {
+            max_size_ms,
+            step_ms,
+            offset_ms,
+        } => WindowTvfShape::Cumulate {
+            max_size_ms,
+            step_ms,
+            offset_ms,
+        },
         // Sessions have an operator of their own.
-        WindowKind::Session { gap_ms, .. } => WindowTvfShape::Tumble { size_ms: gap_ms, offset_ms: 0 },
+        WindowKind::Session { gap_ms, .. } => WindowTvfShape::Tumble {
+            size_ms: gap_ms,
+            offset_ms: 0,
+        },
     }
 }
 
@@ -361,7 +476,11 @@ fn over_order(node: &Over) -> OverOrder {
 
 fn over_call(
     call: &OverCall,
-    compile: &dyn Fn(&[usize]) -> Result<Vec<std::sync::Arc<dyn datafusion_physical_expr_common::physical_expr::PhysicalExpr>>>,
+    compile: &dyn Fn(
+        &[usize],
+    ) -> Result<
+        Vec<std::sync::Arc<dyn datafusion_physical_expr_common::physical_expr::PhysicalExpr>>,
+    >,
 ) -> Result<OverCallConfig> {
     let unsupported = |name: &str| {
         let message = format!("{name} is not supported over a stream");
@@ -376,16 +495,32 @@ fn over_call(
             },
             arguments: compile(&call.args)?,
         },
-        OverCall::RowNumber => {
-            OverCallConfig { function: OverFunction::RowNumber, arguments: Vec::new() }
-        }
-        OverCall::Rank => OverCallConfig { function: OverFunction::Rank, arguments: Vec::new() },
-        OverCall::DenseRank => {
-            OverCallConfig { function: OverFunction::DenseRank, arguments: Vec::new() }
-        }
-        OverCall::Lag { arg, offset, default } if *offset >= 0 => OverCallConfig {
-            function: OverFunction::Lag { offset: *offset as u64 },
-            arguments: compile(&[Some(*arg), *default].into_iter().flatten().collect::<Vec<_>>())?,
+        OverCall::RowNumber => OverCallConfig {
+            function: OverFunction::RowNumber,
+            arguments: Vec::new(),
+        },
+        OverCall::Rank => OverCallConfig {
+            function: OverFunction::Rank,
+            arguments: Vec::new(),
+        },
+        OverCall::DenseRank => OverCallConfig {
+            function: OverFunction::DenseRank,
+            arguments: Vec::new(),
+        },
+        OverCall::Lag {
+            arg,
+            offset,
+            default,
+        } if *offset >= 0 => OverCallConfig {
+            function: OverFunction::Lag {
+                offset: *offset as u64,
+            },
+            arguments: compile(
+                &[Some(*arg), *default]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>(),
+            )?,
         },
         OverCall::Lag { .. } => return unsupported("LEAD"),
         OverCall::Ntile { .. } => return unsupported("NTILE"),

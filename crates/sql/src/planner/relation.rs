@@ -1,9 +1,9 @@
 //! Joins.
 
+use flott_core::Result;
 use flott_core::changelog::ChangelogMode;
 use flott_core::options::{OptionDef, OptionType};
 use flott_core::schema::{Column, Schema};
-use flott_core::Result;
 use flott_table::operators::calc::CalcConfig;
 use flott_table::operators::join::{
     IntervalJoinConfig, JoinInputs, JoinKind as JoinKindConfig, LookupJoinConfig,
@@ -39,7 +39,9 @@ impl JoinKeys {
         for conjunct in condition.clone().conjuncts() {
             let equal = conjunct.as_call("=").map(|args| (args, false));
             let pair = equal.or_else(|| {
-                conjunct.as_call("IS NOT DISTINCT FROM").map(|args| (args, true))
+                conjunct
+                    .as_call("IS NOT DISTINCT FROM")
+                    .map(|args| (args, true))
             });
             let sides = pair.and_then(|(args, null_safe)| match args {
                 [a, b] => split_sides(a, b, num_left).map(|(l, r)| (l, r, null_safe)),
@@ -79,7 +81,8 @@ fn split_sides(a: &Expr, b: &Expr, num_left: usize) -> Option<(Expr, Expr)> {
 
 impl Lowering<'_> {
     pub(super) fn lower_join(&mut self, node: &Join, needs: bool) -> Result<Stream> {
-        let needs_left = !matches!(node.mode, JoinMode::Temporal { .. } | JoinMode::Lookup) || needs;
+        let needs_left =
+            !matches!(node.mode, JoinMode::Temporal { .. } | JoinMode::Lookup) || needs;
         let left = self.lower(&node.left, needs_left)?;
         let right = self.lower(&node.right, true)?;
         let num_left = left.schema.len();
@@ -87,23 +90,38 @@ impl Lowering<'_> {
         let (left, left_keys) = self.with_keys(left, &keys.left)?;
         let (right, right_keys) = self.with_keys(right, &keys.right)?;
         let (widened_left, widened_right) = (left.schema.len(), right.schema.len());
-        let shift = move |c: usize| if c < num_left { c } else { c + widened_left - num_left };
+        let shift = move |c: usize| {
+            if c < num_left {
+                c
+            } else {
+                c + widened_left - num_left
+            }
+        };
         let rest = Expr::and(keys.rest).remap_columns(&shift);
         let both = left.schema.join(&right.schema);
-        let schema = if is_left_only(node.kind) { left.schema.clone() } else { both.clone() };
+        let schema = if is_left_only(node.kind) {
+            left.schema.clone()
+        } else {
+            both.clone()
+        };
         let inputs = JoinInputs {
             kind: kind_config(node.kind),
             left_keys: left_keys.clone(),
             right_keys: right_keys.clone(),
             null_safe: keys.null_safe,
-            residual: (!rest.is_true()).then(|| self.compiler(&both).compile(&rest)).transpose()?,
+            residual: (!rest.is_true())
+                .then(|| self.compiler(&both).compile(&rest))
+                .transpose()?,
             left_schema: left.schema.to_arrow(),
             right_schema: right.schema.to_arrow(),
             schema: schema.to_arrow(),
         };
         let stream = self.add_join(node, inputs, left, right, schema, needs)?;
         if widened_left == num_left && widened_right == node.right.schema().len() {
-            return Ok(Stream { schema: node.schema.clone(), ..stream });
+            return Ok(Stream {
+                schema: node.schema.clone(),
+                ..stream
+            });
         }
         let kept = |c: usize| c < num_left || c >= widened_left;
         let kept_right = widened_left + node.right.schema().len();
@@ -122,7 +140,8 @@ impl Lowering<'_> {
     ) -> Result<Stream> {
         let (left_keys, right_keys) = (inputs.left_keys.clone(), inputs.right_keys.clone());
         let is_single = left_keys.is_empty() || node.kind == JoinKind::NullAwareAnti;
-        let by = |stream: &Stream, keys: &[usize]| stream.by_key(if is_single { &[] } else { keys });
+        let by =
+            |stream: &Stream, keys: &[usize]| stream.by_key(if is_single { &[] } else { keys });
         let ((left_edge, parallelism), (right_edge, _)) =
             (by(&left, &left_keys), by(&right, &right_keys));
         let (left_is_append, right_is_append) =
@@ -142,10 +161,23 @@ impl Lowering<'_> {
                 let is_final = left_is_append
                     && right_is_append
                     && matches!(node.kind, JoinKind::Inner | JoinKind::Semi);
-                let mode = if is_final { ChangelogMode::APPEND } else { updating(true) };
-                (self.add_operator(name, config, edges, &schema, parallelism), mode)
+                let mode = if is_final {
+                    ChangelogMode::APPEND
+                } else {
+                    updating(true)
+                };
+                (
+                    self.add_operator(name, config, edges, &schema, parallelism),
+                    mode,
+                )
             }
-            JoinMode::Interval { left_time, right_time, lower_ms, upper_ms, is_proctime } => {
+            JoinMode::Interval {
+                left_time,
+                right_time,
+                lower_ms,
+                upper_ms,
+                is_proctime,
+            } => {
                 let config = IntervalJoinConfig {
                     inputs,
                     left_time: *left_time,
@@ -157,7 +189,10 @@ impl Lowering<'_> {
                 let id = self.add_operator(name, config, edges, &schema, parallelism);
                 (id, ChangelogMode::APPEND)
             }
-            JoinMode::Window { left: left_window, right: right_window } => {
+            JoinMode::Window {
+                left: left_window,
+                right: right_window,
+            } => {
                 let config = WindowJoinConfig {
                     inputs,
                     left_window: *left_window,
@@ -167,20 +202,32 @@ impl Lowering<'_> {
                 let id = self.add_operator(name, config, edges, &schema, parallelism);
                 (id, ChangelogMode::APPEND)
             }
-            JoinMode::Temporal { left_time, right_time } => {
+            JoinMode::Temporal {
+                left_time,
+                right_time,
+            } => {
                 let config = TemporalJoinConfig {
                     inputs,
                     left_time: *left_time,
                     right_time: *right_time,
                 };
-                (self.add_operator(name, config, edges, &schema, parallelism), left.mode)
+                (
+                    self.add_operator(name, config, edges, &schema, parallelism),
+                    left.mode,
+                )
             }
             JoinMode::Lookup => {
                 let config = LookupJoinConfig { inputs };
-                (self.add_operator(name, config, edges, &schema, parallelism), left.mode)
+                (
+                    self.add_operator(name, config, edges, &schema, parallelism),
+                    left.mode,
+                )
             }
         };
-        let mode = ChangelogMode { update_before: mode.update_before && (needs || mode.delete), ..mode };
+        let mode = ChangelogMode {
+            update_before: mode.update_before && (needs || mode.delete),
+            ..mode
+        };
         let is_left_kept = matches!(
             node.kind,
             JoinKind::Inner | JoinKind::Left | JoinKind::Semi | JoinKind::Anti
@@ -190,7 +237,14 @@ impl Lowering<'_> {
             () if is_left_kept => Distribution::Hash(left_keys),
             () => Distribution::Any,
         };
-        Ok(Stream { node: id, schema, mode, upsert_key: None, distribution, parallelism })
+        Ok(Stream {
+            node: id,
+            schema,
+            mode,
+            upsert_key: None,
+            distribution,
+            parallelism,
+        })
     }
 
     /// The stream with these key expressions among its columns, and their positions.
@@ -207,7 +261,10 @@ impl Lowering<'_> {
             positions.push(match key.as_column() {
                 Some(column) => column,
                 None => {
-                    columns.push(Column::new(format!("key{}", exprs.len()), key.data_type.clone()));
+                    columns.push(Column::new(
+                        format!("key{}", exprs.len()),
+                        key.data_type.clone(),
+                    ));
                     exprs.push(key.clone());
                     exprs.len() - 1
                 }
@@ -237,22 +294,43 @@ impl Lowering<'_> {
         };
         let texts: Vec<String> = exprs.iter().map(ToString::to_string).collect();
         let name = format!("Calc(select=[{}])", texts.join(", "));
-        let id = self.add_operator(name, config, vec![input.forward()], &schema, input.parallelism);
+        let id = self.add_operator(
+            name,
+            config,
+            vec![input.forward()],
+            &schema,
+            input.parallelism,
+        );
         let position = |column: usize| exprs.iter().position(|e| e.as_column() == Some(column));
-        let upsert_key = input.upsert_key.and_then(|k| k.into_iter().map(position).collect());
+        let upsert_key = input
+            .upsert_key
+            .and_then(|k| k.into_iter().map(position).collect());
         let distribution = input.distribution.project(position);
-        Ok(Stream { node: id, schema, upsert_key, distribution, ..input })
+        Ok(Stream {
+            node: id,
+            schema,
+            upsert_key,
+            distribution,
+            ..input
+        })
     }
 
     /// `table.exec.state.ttl`; `None` is for ever.
     pub(super) fn state_ttl_ms(&self) -> Result<Option<i64>> {
-        let ttl = self.context.config.duration(&STATE_TTL)?.unwrap_or_default();
+        let ttl = self
+            .context
+            .config
+            .duration(&STATE_TTL)?
+            .unwrap_or_default();
         Ok((!ttl.is_zero()).then_some(ttl.as_millis() as i64))
     }
 }
 
 fn is_left_only(kind: JoinKind) -> bool {
-    matches!(kind, JoinKind::Semi | JoinKind::Anti | JoinKind::NullAwareAnti)
+    matches!(
+        kind,
+        JoinKind::Semi | JoinKind::Anti | JoinKind::NullAwareAnti
+    )
 }
 
 fn kind_config(kind: JoinKind) -> JoinKindConfig {
@@ -275,5 +353,8 @@ fn join_name(node: &Join) -> String {
         JoinMode::Temporal { .. } => "TemporalJoin",
         JoinMode::Lookup => "LookupJoin",
     };
-    format!("{operator}(joinType={:?}, where=[{}])", node.kind, node.condition)
+    format!(
+        "{operator}(joinType={:?}, where=[{}])",
+        node.kind, node.condition
+    )
 }

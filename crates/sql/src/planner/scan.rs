@@ -51,7 +51,10 @@ impl Lowering<'_> {
             return Ok(source.clone());
         }
         let identifier = node.table.options.get("connector").ok_or_else(|| {
-            let message = format!("table {} has no option 'connector': it cannot be read", node.path);
+            let message = format!(
+                "table {} has no option 'connector': it cannot be read",
+                node.path
+            );
             Error::user("MISSING_OPTION", message)
         })?;
         let connector = self.context.registry.connector(identifier)?;
@@ -72,7 +75,10 @@ impl Lowering<'_> {
             .create_source(context, request)
             .map_err(|error| error.context(format!("table {}", node.path)))?;
         if self.context.is_batch && !source.is_bounded() {
-            let message = format!("table {} never ends: it cannot be read in batch mode", node.path);
+            let message = format!(
+                "table {} never ends: it cannot be read in batch mode",
+                node.path
+            );
             return Err(Error::user("UNBOUNDED_IN_BATCH", message));
         }
         self.sources.insert(address, source.clone());
@@ -83,15 +89,29 @@ impl Lowering<'_> {
         let source = self.source_of(plan, node)?;
         let (mode, parallelism) = (source.changelog_mode(), source.parallelism());
         let about = source.describe();
-        let about = if about.is_empty() { about } else { format!(", {about}") };
+        let about = if about.is_empty() {
+            about
+        } else {
+            format!(", {about}")
+        };
         let name = format!("Source: {}{about}", node.path.name);
-        let id = self.add_node(name, NodeKind::Source(source), Vec::new(), &node.schema, parallelism);
+        let id = self.add_node(
+            name,
+            NodeKind::Source(source),
+            Vec::new(),
+            &node.schema,
+            parallelism,
+        );
         let stream = Stream {
             node: id,
             schema: node.schema.clone(),
             mode,
             upsert_key: None,
-            distribution: if parallelism == Some(1) { Distribution::Single } else { Distribution::Any },
+            distribution: if parallelism == Some(1) {
+                Distribution::Single
+            } else {
+                Distribution::Any
+            },
             parallelism,
         };
         self.normalize(stream, node)
@@ -99,7 +119,11 @@ impl Lowering<'_> {
 
     /// An upsert changelog, or one with duplicates, becomes a regular one.
     fn normalize(&mut self, stream: Stream, node: &Scan) -> Result<Stream> {
-        let has_duplicates = self.context.config.boolean(&CDC_DUPLICATES)?.unwrap_or_default();
+        let has_duplicates = self
+            .context
+            .config
+            .boolean(&CDC_DUPLICATES)?
+            .unwrap_or_default();
         let is_upsert = !stream.mode.is_append_only() && !stream.mode.update_before;
         if stream.mode.is_append_only() || !(is_upsert || has_duplicates) {
             return Ok(stream);
@@ -137,17 +161,31 @@ impl Lowering<'_> {
                 .iter()
                 .map(|expr| {
                     let value = compiler.compile(expr)?.evaluate(&one_row);
-                    value.and_then(|v| v.into_array(1)).map_err(expression_error)
+                    value
+                        .and_then(|v| v.into_array(1))
+                        .map_err(expression_error)
                 })
                 .collect::<Result<Vec<ArrayRef>>>()?;
             let options = RecordBatchOptions::new().with_row_count(Some(1));
-            batches.push(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?);
+            batches.push(RecordBatch::try_new_with_options(
+                schema.clone(),
+                columns,
+                &options,
+            )?);
         }
         let rows = concat_batches(&schema, &batches)?;
-        let source = Arc::new(ValuesSource { rows, schema: node.schema.clone() });
+        let source = Arc::new(ValuesSource {
+            rows,
+            schema: node.schema.clone(),
+        });
         let name = format!("Values({} rows)", node.rows.len());
-        let id =
-            self.add_node(name, NodeKind::Source(source), Vec::new(), &node.schema, Some(1));
+        let id = self.add_node(
+            name,
+            NodeKind::Source(source),
+            Vec::new(),
+            &node.schema,
+            Some(1),
+        );
         Ok(Stream {
             node: id,
             schema: node.schema.clone(),
@@ -161,16 +199,21 @@ impl Lowering<'_> {
     /// A projection, with the filter below it in the same operator.
     pub(super) fn lower_project(&mut self, node: &Project, needs: bool) -> Result<Stream> {
         let (input, predicate) = match node.input.as_ref() {
-            Plan::Filter(filter) => {
-                (self.lower(&filter.input, true)?, Some(&filter.predicate))
-            }
+            Plan::Filter(filter) => (self.lower(&filter.input, true)?, Some(&filter.predicate)),
             _ => (self.lower(&node.input, needs)?, None),
         };
         let is_identity = predicate.is_none()
             && node.exprs.len() == input.schema.len()
-            && node.exprs.iter().enumerate().all(|(i, e)| e.as_column() == Some(i));
+            && node
+                .exprs
+                .iter()
+                .enumerate()
+                .all(|(i, e)| e.as_column() == Some(i));
         if is_identity {
-            return Ok(Stream { schema: node.schema.clone(), ..input });
+            return Ok(Stream {
+                schema: node.schema.clone(),
+                ..input
+            });
         }
         let compiler = self.compiler(&input.schema);
         let mut exprs = node.exprs.clone();
@@ -178,7 +221,13 @@ impl Lowering<'_> {
         let widened = shared.iter().enumerate().map(|(i, e)| {
             flott_core::schema::Column::new(format!("shared{i}"), e.data_type.clone())
         });
-        let widened = input.schema.columns().iter().cloned().chain(widened).collect();
+        let widened = input
+            .schema
+            .columns()
+            .iter()
+            .cloned()
+            .chain(widened)
+            .collect();
         let config = CalcConfig {
             predicate: predicate.map(|p| compiler.compile(p)).transpose()?,
             shared: compiler.compile_all(&shared)?,
@@ -186,11 +235,21 @@ impl Lowering<'_> {
             schema: node.schema.to_arrow(),
         };
         let name = calc_name(Some(&node.exprs), predicate);
-        let id =
-            self.add_operator(name, config, vec![input.forward()], &node.schema, input.parallelism);
-        let position =
-            |column: usize| node.exprs.iter().position(|e| e.as_column() == Some(column));
-        let upsert_key = input.upsert_key.and_then(|k| k.into_iter().map(position).collect());
+        let id = self.add_operator(
+            name,
+            config,
+            vec![input.forward()],
+            &node.schema,
+            input.parallelism,
+        );
+        let position = |column: usize| {
+            node.exprs
+                .iter()
+                .position(|e| e.as_column() == Some(column))
+        };
+        let upsert_key = input
+            .upsert_key
+            .and_then(|k| k.into_iter().map(position).collect());
         Ok(Stream {
             node: id,
             schema: node.schema.clone(),
@@ -222,13 +281,21 @@ impl Lowering<'_> {
         let config = WatermarkAssignerConfig {
             time_column: node.column,
             expr: self.compiler(&input.schema).compile(&node.expr)?,
-            emit_interval_ms: interval
-                .map_or(DEFAULT_EMIT_INTERVAL_MS, |interval| interval.as_millis() as i64),
+            emit_interval_ms: interval.map_or(DEFAULT_EMIT_INTERVAL_MS, |interval| {
+                interval.as_millis() as i64
+            }),
         };
-        let name = format!("WatermarkAssigner(rowtime={})", node.schema.column(node.column).name);
+        let name = format!(
+            "WatermarkAssigner(rowtime={})",
+            node.schema.column(node.column).name
+        );
         let edge = vec![input.forward()];
         let id = self.add_operator(name, config, edge, &node.schema, input.parallelism);
-        Ok(Stream { node: id, schema: node.schema.clone(), ..input })
+        Ok(Stream {
+            node: id,
+            schema: node.schema.clone(),
+            ..input
+        })
     }
 
     pub(super) fn lower_union(&mut self, node: &Union, needs: bool) -> Result<Stream> {
@@ -251,11 +318,18 @@ impl Lowering<'_> {
                     flott_core::graph::Exchange::Hash(stream.upsert_key.clone().unwrap_or(all))
                 }
             };
-            Edge { from: stream.node, exchange }
+            Edge {
+                from: stream.node,
+                exchange,
+            }
         });
         let edges = edges.collect();
-        let mode = inputs.iter().fold(ChangelogMode::APPEND, |mode, s| mode.union(s.mode));
-        let config = UnionConfig { schema: node.schema.to_arrow() };
+        let mode = inputs
+            .iter()
+            .fold(ChangelogMode::APPEND, |mode, s| mode.union(s.mode));
+        let config = UnionConfig {
+            schema: node.schema.to_arrow(),
+        };
         let id = self.add_operator("Union".into(), config, edges, &node.schema, parallelism);
         Ok(Stream {
             node: id,
@@ -285,18 +359,29 @@ impl Lowering<'_> {
             kept_columns: None,
             schema: node.schema.to_arrow(),
         };
-        let name = format!("Unnest({}{})", column.name, if node.is_outer { ", outer" } else { "" });
+        let name = format!(
+            "Unnest({}{})",
+            column.name,
+            if node.is_outer { ", outer" } else { "" }
+        );
         let edge = vec![input.forward()];
         let id = self.add_operator(name, config, edge, &node.schema, input.parallelism);
-        Ok(Stream { node: id, schema: node.schema.clone(), upsert_key: None, ..input })
+        Ok(Stream {
+            node: id,
+            schema: node.schema.clone(),
+            upsert_key: None,
+            ..input
+        })
     }
 }
 
 /// The positions of the primary key in a scan's columns.
 fn primary_key_columns(node: &Scan) -> Result<Vec<usize>> {
     let key = node.table.primary_key.as_ref().ok_or_else(|| {
-        let message =
-            format!("table {} gives updates by key: it needs a PRIMARY KEY … NOT ENFORCED", node.path);
+        let message = format!(
+            "table {} gives updates by key: it needs a PRIMARY KEY … NOT ENFORCED",
+            node.path
+        );
         Error::user("PRIMARY_KEY_NEEDED", message)
     })?;
     let source = node.table.source_schema();
@@ -304,9 +389,16 @@ fn primary_key_columns(node: &Scan) -> Result<Vec<usize>> {
         let column = source.index_of(name)?;
         node.fields.iter().position(|f| f.0 == [column])
     };
-    key.columns.iter().map(position).collect::<Option<_>>().ok_or_else(|| {
-        Error::internal(format!("the primary key of {} is not among its scanned columns", node.path))
-    })
+    key.columns
+        .iter()
+        .map(position)
+        .collect::<Option<_>>()
+        .ok_or_else(|| {
+            Error::internal(format!(
+                "the primary key of {} is not among its scanned columns",
+                node.path
+            ))
+        })
 }
 
 fn calc_name(exprs: Option<&[Expr]>, predicate: Option<&Expr>) -> String {

@@ -53,8 +53,10 @@ fn count(expr: &Expr, is_always: bool, uses: &mut BTreeMap<String, Uses>) {
         entry.total += 1;
         entry.always += usize::from(is_always);
     }
-    let is_guarding =
-        matches!(expr.kind, ExprKind::Case { .. } | ExprKind::And(_) | ExprKind::Or(_));
+    let is_guarding = matches!(
+        expr.kind,
+        ExprKind::Case { .. } | ExprKind::And(_) | ExprKind::Or(_)
+    );
     for (index, child) in expr.children().into_iter().enumerate() {
         count(child, is_always && !(is_guarding && index > 0), uses);
     }

@@ -4,14 +4,23 @@ use std::sync::Arc;
 
 use flott_core::connector::TableContext;
 use flott_core::graph::{Edge, Exchange, NodeKind};
+use flott_core::options::{OptionDef, OptionType};
 use flott_core::sink::TableSink;
 use flott_core::{Error, Result};
+use flott_table::operators::not_null::NotNullEnforcer;
 use flott_table::operators::union::DropUpdateBeforeConfig;
 
 use super::SinkTarget;
 use super::lower::Lowering;
 use super::stream::{Distribution, Stream};
 use crate::plan::Plan;
+
+const NOT_NULL_ENFORCER: OptionDef = OptionDef::new(
+    "table.exec.sink.not-null-enforcer",
+    OptionType::Enum(&["ERROR", "DROP"]),
+    "what becomes of a row with NULL in a NOT NULL column",
+)
+.default("ERROR");
 
 impl Lowering<'_> {
     /// Lowers a query into a table.
@@ -30,20 +39,34 @@ impl Lowering<'_> {
         } else {
             stream
         };
+        let stream = self.enforce_not_null(stream, &target.table.sink_schema(), self.enforcer());
         let parallelism = sink.parallelism().or(stream.parallelism);
         let edge = self.sink_edge(&stream, plan, sink.as_ref(), parallelism);
         let schema = stream.schema.clone();
         let about = sink.describe();
-        let about = if about.is_empty() { about } else { format!(", {about}") };
+        let about = if about.is_empty() {
+            about
+        } else {
+            format!(", {about}")
+        };
         let name = format!("Sink: {}{about}", target.path.name);
         self.add_node(name, NodeKind::Sink(sink), vec![edge], &schema, parallelism);
         Ok(())
     }
 
+    fn enforcer(&self) -> NotNullEnforcer {
+        match self.context.config.text(&NOT_NULL_ENFORCER) {
+            Some(text) if text.eq_ignore_ascii_case("DROP") => NotNullEnforcer::Drop,
+            _ => NotNullEnforcer::Error,
+        }
+    }
+
     fn create_sink(&self, target: &SinkTarget) -> Result<Arc<dyn TableSink>> {
         let identifier = target.table.options.get("connector").ok_or_else(|| {
-            let message =
-                format!("table {} has no option 'connector': it cannot be written", target.path);
+            let message = format!(
+                "table {} has no option 'connector': it cannot be written",
+                target.path
+            );
             Error::user("MISSING_OPTION", message)
         })?;
         let context = TableContext {
@@ -65,8 +88,15 @@ impl Lowering<'_> {
         let name = "DropUpdateBefore".to_string();
         let (schema, parallelism) = (stream.schema.clone(), stream.parallelism);
         let id = self.add_operator(name, DropUpdateBeforeConfig, edge, &schema, parallelism);
-        let mode = flott_core::changelog::ChangelogMode { update_before: false, ..stream.mode };
-        Stream { node: id, mode, ..stream }
+        let mode = flott_core::changelog::ChangelogMode {
+            update_before: false,
+            ..stream.mode
+        };
+        Stream {
+            node: id,
+            mode,
+            ..stream
+        }
     }
 
     /// Rows of one key must reach one writer in order; ordered rows reach a single one.
@@ -94,7 +124,13 @@ impl Lowering<'_> {
                 Distribution::Hash(keys) => Some(keys.clone()),
                 _ => None,
             };
-            Exchange::Hash(stream.upsert_key.clone().or(by_distribution).unwrap_or_else(all))
+            Exchange::Hash(
+                stream
+                    .upsert_key
+                    .clone()
+                    .or(by_distribution)
+                    .unwrap_or_else(all),
+            )
         };
         Edge { from, exchange }
     }

@@ -30,7 +30,10 @@ pub struct Stream {
 impl Stream {
     /// An edge that keeps rows in their subtask.
     pub fn forward(&self) -> Edge {
-        Edge { from: self.node, exchange: Exchange::Forward }
+        Edge {
+            from: self.node,
+            exchange: Exchange::Forward,
+        }
     }
 
     /// An edge that brings equal values of these columns together, and the parallelism behind it.
@@ -47,7 +50,13 @@ impl Stream {
         if is_there {
             return (self.forward(), self.parallelism);
         }
-        (Edge { from: self.node, exchange: Exchange::Hash(columns.to_vec()) }, None)
+        (
+            Edge {
+                from: self.node,
+                exchange: Exchange::Hash(columns.to_vec()),
+            },
+            None,
+        )
     }
 
     /// An edge that brings all rows to one subtask.
@@ -56,7 +65,10 @@ impl Stream {
             Some(1) => Exchange::Forward,
             _ => Exchange::Single,
         };
-        Edge { from: self.node, exchange }
+        Edge {
+            from: self.node,
+            exchange,
+        }
     }
 }
 

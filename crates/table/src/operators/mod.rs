@@ -11,6 +11,7 @@ pub mod group_aggregate;
 pub mod join;
 pub mod limit;
 pub mod materialize;
+pub mod not_null;
 pub mod over;
 pub mod rank;
 pub(crate) mod rows;
