@@ -12,7 +12,7 @@ import json, random, datetime, pathlib
 SEED, SESSIONS = 42, 2600
 START = datetime.datetime(2024, 6, 1, 12, 0, 0)
 CATEGORIES = {'books': (40, 5, 40), 'electronics': (25, 20, 900), 'garden': (15, 3, 120), 'kitchen': (30, 4, 200), 'toys': (35, 3, 60)}
-MALFORMED = ['{"event_time": "2024-06-01 12:', 'GET /health 200', '{"user_id": "u12", "item_id": }', '{"event_time": "yesterday", "user_id": 7}', '}{']
+MALFORMED = ['{"event_time": "2024-06-01 12:', 'GET /health 200', '{"user_id": "u12", "item_id": }', '{"event_time": "2024-06-01 12:07:00.000", "user_id": "u007" "item_id"', '}{']
 
 def items(rnd):
     return {c: [(f'{c[:3]}-{n:03}', round(rnd.uniform(low, high), 2)) for n in range(count)] for c, (count, low, high) in CATEGORIES.items()}
@@ -36,7 +36,7 @@ def main():
     rnd = random.Random(SEED)
     shop, lines = items(rnd), []
     for _ in range(SESSIONS):
-        user = f'u{int(rnd.paretovariate(1.1)) % 900:03}'
+        user = f'u{int(rnd.betavariate(1, 4) * 900):03}'
         for time, event in session(rnd, shop, user, START + datetime.timedelta(milliseconds=rnd.randint(0, 3_600_000))):
             delay = rnd.uniform(11, 30) if rnd.random() < 0.02 else rnd.uniform(0, 5)
             event['event_time'] = time.isoformat(sep=' ', timespec='milliseconds')

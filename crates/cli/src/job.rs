@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 use flott_core::Error;
+use flott_core::clock::{Clock, SystemClock};
 use flott_core::graph::JobGraph;
 use flott_core::text::TextOptions;
 use flott_engine::{CollectSink, JobHandle, JobOptions, JobOutcome};
@@ -142,6 +143,7 @@ impl Executor {
             .unwrap_or_else(available_parallelism);
         Ok(JobOptions {
             parallelism,
+            attempt_id: attempt_id(),
             ..JobOptions::default()
         })
     }
@@ -217,6 +219,11 @@ impl Executor {
         }
         Ok((report.num_records_in, report.num_records_out))
     }
+}
+
+/// A name that no other job has, here or in another process: jobs may write to one folder.
+fn attempt_id() -> String {
+    format!("{:x}-{:x}", SystemClock.now_nanos(), std::process::id())
 }
 
 fn start(graph: JobGraph, options: JobOptions) -> Result<JobHandle, Failure> {

@@ -158,6 +158,10 @@ impl ResultWriter for TableWriter {
     }
 
     fn done(&mut self, _: usize, message: &str) -> std::io::Result<()> {
-        writeln!(self.out, "[INFO] {message}")
+        if message.is_empty() {
+            return Ok(());
+        }
+        writeln!(self.out, "{message}")?;
+        self.out.flush()
     }
 }
