@@ -2,6 +2,18 @@
 //! both exchanged by the equi-join keys, and gives the left's columns then the right's (of semi and
 //! anti joins, the left's alone).
 
+mod batch_join;
+mod chains;
+mod changes;
+mod combine;
+mod interval;
+mod keys;
+mod regular;
+mod row_index;
+mod side;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -102,10 +114,19 @@ macro_rules! not_available {
     )*};
 }
 
-not_available!(
-    RegularJoinConfig,
-    IntervalJoinConfig,
-    WindowJoinConfig,
-    TemporalJoinConfig,
-    LookupJoinConfig
-);
+not_available!(WindowJoinConfig, TemporalJoinConfig, LookupJoinConfig);
+
+impl OperatorFactory for IntervalJoinConfig {
+    fn create(&self) -> Result<Box<dyn Operator>> {
+        if self.inputs.kind == JoinKind::NullAwareAnti {
+            return Err(Error::internal("NOT IN as an interval join"));
+        }
+        Ok(Box::new(interval::IntervalJoin::new(self)?))
+    }
+}
+
+impl OperatorFactory for RegularJoinConfig {
+    fn create(&self) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(regular::RegularJoin::new(self)?))
+    }
+}

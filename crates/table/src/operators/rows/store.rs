@@ -62,6 +62,11 @@ impl RowStore {
         }
     }
 
+    /// The columns of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// A slot for this row of the batch at hand.
     pub fn allocate(&mut self, row: usize) -> u32 {
         let location = Location {
@@ -137,6 +142,19 @@ impl RowStore {
     }
 
     fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.gather_columns(slots, 0..self.schema.fields().len())
+    }
+
+    /// These columns of the rows of these slots.
+    pub fn columns(&self, slots: &[u32], columns: &[usize]) -> Result<Vec<ArrayRef>> {
+        self.gather_columns(slots, columns.iter().copied())
+    }
+
+    fn gather_columns(
+        &self,
+        slots: &[u32],
+        columns: impl Iterator<Item = usize>,
+    ) -> Result<Vec<ArrayRef>> {
         let mut used: Vec<u32> = Vec::new();
         let mut position_of = vec![u32::MAX; self.segments.len()];
         let mut positions = Vec::with_capacity(slots.len());
@@ -159,7 +177,7 @@ impl RowStore {
                 .collect();
             Ok(interleave(&arrays, &positions)?)
         };
-        (0..self.schema.fields().len()).map(column).collect()
+        columns.map(column).collect()
     }
 
     fn push(&mut self, columns: Vec<ArrayRef>, owners: Vec<u32>) {
