@@ -4,6 +4,8 @@
 //! covered yet stands in `tests/oracle/pending.txt` with its reason; those cases are printed as
 //! ignored, and a pending case that passes fails the run, so that the list stays true.
 
+mod nexmark;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -129,6 +131,16 @@ fn compare(folder: &Path, name: &str, parallelism: usize) -> Result<(), String> 
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     Err(format!("{}\nstderr: {}", wrong.join("\n"), stderr.trim()))
+}
+
+fn flott_run(file: &Path, parallelism: usize) -> Result<std::process::Output, String> {
+    Command::new(env!("CARGO_BIN_EXE_flott"))
+        .args(["run", "--keep-going", "--format", "plain-json", "--parallelism"])
+        .arg(parallelism.to_string())
+        .arg(file)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| e.to_string())
 }
 
 fn difference(expected: &Answer, actual: &Answer) -> Option<String> {
