@@ -1,6 +1,8 @@
 //! The operators, one file or folder each. A configuration struct is the operator's factory.
 
 pub(crate) mod aggregate_table;
+#[cfg(test)]
+mod aggregate_tests;
 pub mod calc;
 #[cfg(test)]
 pub(crate) mod collect;
