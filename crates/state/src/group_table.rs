@@ -1,31 +1,28 @@
 //! Keys to dense group numbers: the index of state that is held in columns.
 //!
-//! A key of one column of at most 64 bits is a word beside its hash slot; any other key is a row
-//! of bytes in the table's own arena. Numbers of removed groups are given out again.
+//! A key of one column of at most 64 bits is a word in its slot of the index; any other key is
+//! found by its hash and compared with the key columns beside. Numbers of removed groups are given
+//! out again.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::kernels::arity::unary;
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
-use arrow::row::{RowConverter, SortField};
 use flott_core::Result;
 use flott_core::hash::{hash_columns, mix};
 use flott_core::key_group::key_group_of;
-use hashbrown::HashTable;
 
-use crate::words::{array_of, fits_word, words_of};
+use crate::key_columns::{KeyColumn, KeyValues, WordColumn};
+use crate::probe::{NO_GROUP, ProbeIndex, Slot};
+use crate::words::{fits_word, words_of};
 
 /// Keys and their group numbers.
 ///
 /// Every key may belong to a *scope*, another table's group: a set of values by group is a table
 /// whose scopes are the groups.
 pub struct GroupTable {
-    key_types: Vec<DataType>,
-    index: HashTable<Slot>,
+    index: ProbeIndex,
     keys: Keys,
-    /// The hash of each group's key, without its scope.
-    hashes: Vec<u64>,
-    /// Of each group: [`UNSCOPED`] when it has none.
-    scopes: Vec<u32>,
+    places: Places,
     is_scoped: bool,
     /// Group numbers not in use.
     free: Vec<u32>,
@@ -33,76 +30,38 @@ pub struct GroupTable {
     scratch: Scratch,
 }
 
-/// A word key, or the hash of a row key, with the group's scope and number.
-#[derive(Clone, Copy)]
-struct Slot {
-    word: u64,
-    scope: u32,
-    group: u32,
+const UNSCOPED: u32 = u32::MAX;
+/// The scope in the slot of a NULL word, whose own scope is in the word's place.
+const NULL_SCOPE: u32 = u32::MAX - 1;
+
+/// What belongs to each group besides its key.
+#[derive(Default)]
+struct Places {
+    /// The hash of the key, without its scope.
+    hashes: Vec<u64>,
+    /// [`UNSCOPED`] when it has none.
+    scopes: Vec<u32>,
 }
 
-const UNSCOPED: u32 = u32::MAX;
-/// The scope of a NULL word.
-const NULL_SCOPE: u32 = u32::MAX - 1;
+impl Places {
+    #[inline]
+    fn hash_of(&self, group: u32) -> u64 {
+        scoped(self.hashes[group as usize], self.scopes[group as usize])
+    }
+}
 
 #[derive(Default)]
 struct Scratch {
     hashes: Vec<u64>,
     words: Vec<u64>,
+    /// Rows that were not in their home slots.
+    missed: Vec<u32>,
 }
 
 enum Keys {
-    /// Values of one column; the scope of the slot marks NULL.
-    Words {
-        words: Vec<u64>,
-        nulls: Vec<bool>,
-    },
-    Rows(RowKeys),
-}
-
-/// Keys as bytes in an arena.
-struct RowKeys {
-    converter: RowConverter,
-    bytes: Vec<u8>,
-    /// Start and length in `bytes` of each group's key.
-    places: Vec<(usize, u32)>,
-    /// Bytes of removed keys.
-    garbage: usize,
-}
-
-impl RowKeys {
-    #[inline]
-    fn get(&self, group: u32) -> &[u8] {
-        let (start, length) = self.places[group as usize];
-        &self.bytes[start..start + length as usize]
-    }
-
-    fn set(&mut self, group: u32, key: &[u8]) {
-        let place = (self.bytes.len(), key.len() as u32);
-        self.bytes.extend_from_slice(key);
-        match self.places.get_mut(group as usize) {
-            Some(old) => *old = place,
-            None => self.places.push(place),
-        }
-    }
-
-    /// Forgets a key; when most bytes are of removed keys the rest is moved together.
-    fn remove(&mut self, group: u32) {
-        let place = &mut self.places[group as usize];
-        self.garbage += place.1 as usize;
-        *place = (0, 0);
-        if self.garbage < 1 << 16 || self.garbage * 2 < self.bytes.len() {
-            return;
-        }
-        let mut bytes = Vec::with_capacity(self.bytes.len() - self.garbage);
-        for (start, length) in &mut self.places {
-            let key = &self.bytes[*start..*start + *length as usize];
-            *start = bytes.len();
-            bytes.extend_from_slice(key);
-        }
-        self.bytes = bytes;
-        self.garbage = 0;
-    }
+    /// Values of one column.
+    Words(DataType, WordColumn),
+    Columns(Vec<KeyColumn>),
 }
 
 impl GroupTable {
@@ -112,23 +71,13 @@ impl GroupTable {
     /// A type that cannot be a key.
     pub fn new(key_types: &[DataType]) -> Result<Self> {
         let keys = match key_types {
-            [only] if fits_word(only) => Keys::Words {
-                words: Vec::new(),
-                nulls: Vec::new(),
-            },
-            types => Keys::Rows(RowKeys {
-                converter: RowConverter::new(types.iter().cloned().map(SortField::new).collect())?,
-                bytes: Vec::new(),
-                places: Vec::new(),
-                garbage: 0,
-            }),
+            [only] if fits_word(only) => Keys::Words(only.clone(), WordColumn::default()),
+            types => Keys::Columns(types.iter().map(KeyColumn::new).collect::<Result<_>>()?),
         };
         Ok(Self {
-            key_types: key_types.to_vec(),
-            index: HashTable::new(),
+            index: ProbeIndex::default(),
             keys,
-            hashes: Vec::new(),
-            scopes: Vec::new(),
+            places: Places::default(),
             is_scoped: false,
             free: Vec::new(),
             created: Vec::new(),
@@ -171,16 +120,14 @@ impl GroupTable {
         scopes: Option<&[u32]>,
         groups: &mut Vec<u32>,
     ) -> Result<()> {
-        groups.clear();
-        groups.reserve(num_rows);
         self.created.clear();
         let mut scratch = std::mem::take(&mut self.scratch);
         hash_columns(keys, num_rows, &mut scratch.hashes)?;
-        if let (Keys::Words { .. }, [key]) = (&self.keys, keys) {
+        if let (Keys::Words(..), [key]) = (&self.keys, keys) {
             words_of(key, &mut scratch.words)?;
-            self.assign_words(&scratch, key, scopes, groups);
+            self.assign_words(&mut scratch, key, scopes, groups);
         } else {
-            self.assign_bytes(&scratch, keys, scopes, groups)?;
+            self.assign_columns(&mut scratch, keys, scopes, groups)?;
         }
         self.scratch = scratch;
         Ok(())
@@ -188,128 +135,157 @@ impl GroupTable {
 
     fn assign_words(
         &mut self,
-        scratch: &Scratch,
+        scratch: &mut Scratch,
         key: &ArrayRef,
         scopes: Option<&[u32]>,
         groups: &mut Vec<u32>,
     ) {
         let nulls = key.nulls().filter(|n| n.null_count() > 0);
+        let scope_of = |row: usize| scopes.map_or(UNSCOPED, |s| s[row]);
+        let is_null = |row: usize| nulls.is_some_and(|n| n.is_null(row));
+        let Scratch {
+            hashes,
+            words,
+            missed,
+        } = scratch;
+        let rows = hashes.iter().zip(words.iter()).enumerate();
         if scopes.is_none() && nulls.is_none() {
-            for (&word, &hash) in scratch.words.iter().zip(&scratch.hashes) {
-                groups.push(self.word_group(word, UNSCOPED, hash));
-            }
-            return;
-        }
-        for row in 0..scratch.words.len() {
-            let scope = scopes.map_or(UNSCOPED, |s| s[row]);
-            let hash = scratch.hashes[row];
-            groups.push(match nulls.is_some_and(|n| n.is_null(row)) {
-                // A scope's NULL keeps the scope in the word's place.
-                true => self.word_group(scope.into(), NULL_SCOPE, hash),
-                false => self.word_group(scratch.words[row], scope, hash),
+            let rows = rows.map(|(_, (&hash, &word))| (hash, word, UNSCOPED));
+            self.index.match_homes(rows, groups);
+        } else {
+            let rows = rows.map(|(row, (&hash, &word))| {
+                let scope = scope_of(row);
+                let hash = scoped(hash, scope);
+                match is_null(row) {
+                    true => (hash, scope.into(), NULL_SCOPE),
+                    false => (hash, word, scope),
+                }
             });
+            self.index.match_homes(rows, groups);
+        }
+        collect_missed(groups, missed);
+        for &row in missed.iter() {
+            let at = row as usize;
+            let word = (!is_null(at)).then_some(words[at]);
+            groups[at] = self.word_group(word, scope_of(at), hashes[at]);
         }
     }
 
-    #[inline]
-    fn word_group(&mut self, word: u64, scope: u32, key_hash: u64) -> u32 {
+    fn word_group(&mut self, word: Option<u64>, scope: u32, key_hash: u64) -> u32 {
         let hash = scoped(key_hash, scope);
-        let found = self
-            .index
-            .find(hash, |s| s.word == word && s.scope == scope);
-        match found {
-            Some(slot) => slot.group,
-            None => self.insert_word(word, scope, key_hash),
+        let (slot_word, slot_scope) = match word {
+            Some(word) => (word, scope),
+            None => (scope.into(), NULL_SCOPE),
+        };
+        if let Some(group) = self.index.find(hash, slot_word, slot_scope, |_| true) {
+            return group;
         }
-    }
-
-    #[cold]
-    fn insert_word(&mut self, word: u64, scope: u32, key_hash: u64) -> u32 {
         let group = self.create(key_hash, scope);
-        if let Keys::Words { words, nulls } = &mut self.keys {
-            let at = group as usize;
-            words.resize(words.len().max(at + 1), 0);
-            nulls.resize(nulls.len().max(at + 1), false);
-            words[at] = word;
-            nulls[at] = scope == NULL_SCOPE;
+        if let Keys::Words(_, column) = &mut self.keys {
+            column.set(group, word);
         }
-        self.insert_slot(word, scope, group);
+        let slot = Slot {
+            word: slot_word,
+            scope: slot_scope,
+            group,
+        };
+        let places = &self.places;
+        self.index.insert(hash, slot, |g| places.hash_of(g));
         group
     }
 
-    fn assign_bytes(
+    fn assign_columns(
         &mut self,
-        scratch: &Scratch,
+        scratch: &mut Scratch,
         keys: &[ArrayRef],
         scopes: Option<&[u32]>,
         groups: &mut Vec<u32>,
     ) -> Result<()> {
         let keys: Vec<ArrayRef> = keys.iter().map(normalized).collect();
-        let rows = match &self.keys {
-            Keys::Rows(store) if !keys.is_empty() => Some(store.converter.convert_columns(&keys)?),
-            _ => None,
+        let Keys::Columns(columns) = &self.keys else {
+            return Ok(());
         };
-        for (row, &key_hash) in scratch.hashes.iter().enumerate() {
-            let scope = scopes.map_or(UNSCOPED, |s| s[row]);
-            let bytes = rows.as_ref().map_or(&[][..], |r| r.row(row).data());
-            groups.push(self.bytes_group(bytes, scope, key_hash));
+        let values = columns.iter().zip(&keys).map(|(c, key)| c.values(key));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        let scope_of = |row: usize| scopes.map_or(UNSCOPED, |s| s[row]);
+        let Scratch { hashes, missed, .. } = scratch;
+        let rows = hashes.iter().enumerate();
+        self.index.match_homes(
+            rows.map(|(row, &hash)| (scoped(hash, scope_of(row)), hash, scope_of(row))),
+            groups,
+        );
+        for (column, values) in columns.iter().zip(&values) {
+            column.keep_equal(values, groups);
+        }
+        collect_missed(groups, missed);
+        for &row in missed.iter() {
+            let at = row as usize;
+            groups[at] = self.row_group(&values, at, scope_of(at), hashes[at]);
         }
         Ok(())
     }
 
-    #[inline]
-    fn bytes_group(&mut self, bytes: &[u8], scope: u32, key_hash: u64) -> u32 {
+    fn row_group(
+        &mut self,
+        values: &[KeyValues<'_>],
+        row: usize,
+        scope: u32,
+        key_hash: u64,
+    ) -> u32 {
         let hash = scoped(key_hash, scope);
-        let Keys::Rows(rows) = &mut self.keys else {
-            return 0;
+        let Keys::Columns(columns) = &self.keys else {
+            return NO_GROUP;
         };
-        let is_it = |s: &Slot| s.word == key_hash && s.scope == scope && rows.get(s.group) == bytes;
-        if let Some(slot) = self.index.find(hash, is_it) {
-            return slot.group;
+        let is_it = |group: u32| {
+            let mut pairs = columns.iter().zip(values);
+            pairs.all(|(column, values)| column.is_equal(group, values, row))
+        };
+        if let Some(group) = self.index.find(hash, key_hash, scope, is_it) {
+            return group;
         }
         let group = self.create(key_hash, scope);
-        if let Keys::Rows(rows) = &mut self.keys {
-            rows.set(group, bytes);
+        if let Keys::Columns(columns) = &mut self.keys {
+            for (column, values) in columns.iter_mut().zip(values) {
+                column.set(group, values, row);
+            }
         }
-        self.insert_slot(key_hash, scope, group);
+        let slot = Slot {
+            word: key_hash,
+            scope,
+            group,
+        };
+        let places = &self.places;
+        self.index.insert(hash, slot, |g| places.hash_of(g));
         group
     }
 
     fn create(&mut self, hash: u64, scope: u32) -> u32 {
+        let Places { hashes, scopes } = &mut self.places;
         let group = match self.free.pop() {
             Some(group) => {
-                self.hashes[group as usize] = hash;
-                self.scopes[group as usize] = scope;
+                hashes[group as usize] = hash;
+                scopes[group as usize] = scope;
                 group
             }
             None => {
-                self.hashes.push(hash);
-                self.scopes.push(scope);
-                (self.hashes.len() - 1) as u32
+                hashes.push(hash);
+                scopes.push(scope);
+                (hashes.len() - 1) as u32
             }
         };
         self.created.push(group);
         group
     }
 
-    fn insert_slot(&mut self, word: u64, scope: u32, group: u32) {
-        let hashes = &self.hashes;
-        let hash = scoped(hashes[group as usize], scope);
-        let slot = Slot { word, scope, group };
-        self.index
-            .insert_unique(hash, slot, |s| scoped(hashes[s.group as usize], s.scope));
-    }
-
     /// Removes these groups; their numbers may be given out again.
     pub fn remove(&mut self, groups: &[u32]) {
+        let places = &self.places;
         for &group in groups {
-            let at = group as usize;
-            let hash = scoped(self.hashes[at], self.scopes[at]);
-            if let Ok(entry) = self.index.find_entry(hash, |s| s.group == group) {
-                entry.remove();
+            let hash = places.hash_of(group);
+            if self.index.remove(hash, group, |g| places.hash_of(g)) {
                 self.free.push(group);
-                if let Keys::Rows(rows) = &mut self.keys {
-                    rows.remove(group);
+                if let Keys::Columns(columns) = &mut self.keys {
+                    columns.iter_mut().for_each(|c| c.remove(group));
                 }
             }
         }
@@ -318,20 +294,13 @@ impl GroupTable {
     /// Removes every group, and keeps the room for as many.
     pub fn clear(&mut self) {
         self.index.clear();
-        self.hashes.clear();
-        self.scopes.clear();
+        self.places.hashes.clear();
+        self.places.scopes.clear();
         self.free.clear();
         self.created.clear();
         match &mut self.keys {
-            Keys::Words { words, nulls } => {
-                words.clear();
-                nulls.clear();
-            }
-            Keys::Rows(rows) => {
-                rows.bytes.clear();
-                rows.places.clear();
-                rows.garbage = 0;
-            }
+            Keys::Words(_, words) => words.clear(),
+            Keys::Columns(columns) => columns.iter_mut().for_each(KeyColumn::clear),
         }
     }
 
@@ -346,12 +315,12 @@ impl GroupTable {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.len() == 0
     }
 
     /// One more than the highest group number given out: the length of the columns beside.
     pub fn capacity(&self) -> usize {
-        self.hashes.len()
+        self.places.hashes.len()
     }
 
     /// Every group in use, in ascending order.
@@ -373,44 +342,42 @@ impl GroupTable {
     /// An internal error when a key cannot be decoded.
     pub fn keys(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         match &self.keys {
-            Keys::Words { words, nulls } => {
-                let values = groups.iter().map(|&g| g as usize);
-                let values = values.map(|g| (!nulls[g]).then_some(words[g]));
-                Ok(vec![array_of(values, &self.key_types[0])?])
-            }
-            Keys::Rows(_) if self.key_types.is_empty() => Ok(Vec::new()),
-            Keys::Rows(rows) => {
-                let parser = rows.converter.parser();
-                let rows_of = groups.iter().map(|&g| parser.parse(rows.get(g)));
-                Ok(rows.converter.convert_rows(rows_of)?)
-            }
+            Keys::Words(data_type, words) => Ok(vec![words.array(groups, data_type)?]),
+            Keys::Columns(columns) => columns.iter().map(|c| c.array(groups)).collect(),
         }
     }
 
     /// The scope of a group's key, if it has one.
     pub fn scope(&self, group: u32) -> Option<u32> {
-        let scope = match (&self.keys, self.scopes[group as usize]) {
-            (Keys::Words { words, .. }, NULL_SCOPE) => words[group as usize] as u32,
-            (_, scope) => scope,
-        };
-        self.is_scoped.then_some(scope)
+        self.is_scoped.then(|| self.places.scopes[group as usize])
     }
 
     /// The key group of a group's key.
     pub fn key_group(&self, group: u32, max_parallelism: usize) -> u16 {
-        key_group_of(self.hashes[group as usize], max_parallelism) as u16
+        key_group_of(self.places.hashes[group as usize], max_parallelism) as u16
     }
 
     /// Bytes held.
     pub fn size_bytes(&self) -> usize {
         let keys = match &self.keys {
-            Keys::Words { words, nulls } => words.capacity() * 8 + nulls.capacity(),
-            Keys::Rows(rows) => rows.bytes.capacity() + rows.places.capacity() * 16,
+            Keys::Words(_, words) => words.size_bytes(),
+            Keys::Columns(columns) => columns.iter().map(KeyColumn::size_bytes).sum(),
         };
-        keys + self.index.allocation_size()
-            + self.hashes.capacity() * 8
-            + self.scopes.capacity() * 4
+        let places = self.places.hashes.capacity() * 8 + self.places.scopes.capacity() * 4;
+        keys + self.index.size_bytes() + places
     }
+}
+
+/// The rows without a group, collected without a branch for each.
+fn collect_missed(groups: &[u32], missed: &mut Vec<u32>) {
+    missed.clear();
+    missed.resize(groups.len(), 0);
+    let mut num_missed = 0;
+    for (row, &group) in groups.iter().enumerate() {
+        missed[num_missed] = row as u32;
+        num_missed += usize::from(group == NO_GROUP);
+    }
+    missed.truncate(num_missed);
 }
 
 #[inline]
@@ -546,5 +513,39 @@ mod tests {
         let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0]));
         let mut table = GroupTable::new(&[DataType::Float64, DataType::Utf8View]).unwrap();
         assert_eq!(assign(&mut table, &[floats, texts]), [0, 0]);
+    }
+
+    #[test]
+    fn long_texts_of_removed_groups_leave_the_others_whole() {
+        let mut table = GroupTable::new(&[DataType::Utf8View, DataType::Int64]).unwrap();
+        let text = |i: u32| format!("a text that is too long for its view: {i:0>60}");
+        let keys = |ids: &[u32]| -> Vec<ArrayRef> {
+            let texts: StringViewArray = ids.iter().map(|&i| Some(text(i))).collect();
+            let numbers = ids.iter().map(|&i| (i % 3 > 0).then_some(i64::from(i)));
+            let numbers: Int64Array = numbers.collect();
+            vec![Arc::new(texts), Arc::new(numbers)]
+        };
+        let all: Vec<u32> = (0..3_000).collect();
+        assert_eq!(assign(&mut table, &keys(&all)), all);
+        let (gone, kept): (Vec<u32>, Vec<u32>) = all.iter().partition(|&&i| i % 5 > 0);
+        table.remove(&gone);
+        assert_eq!(table.keys(&kept).unwrap(), keys(&kept));
+        assert_eq!(assign(&mut table, &keys(&kept)), kept);
+        let again = assign(&mut table, &keys(&gone));
+        assert_eq!(table.created().len(), gone.len());
+        assert_eq!(table.keys(&again).unwrap(), keys(&gone));
+    }
+
+    #[test]
+    fn decimals_and_lists_are_keys_too() {
+        let decimals = arrow::array::Decimal128Array::from(vec![Some(5), None, Some(5), Some(-1)]);
+        let decimals: ArrayRef = Arc::new(decimals.with_precision_and_scale(38, 2).unwrap());
+        round_trip(vec![decimals.clone()], &[0, 1, 0, 2]);
+        let mut lists = arrow::array::ListBuilder::new(arrow::array::Int64Builder::new());
+        lists.append_value([Some(1), None]);
+        lists.append_null();
+        lists.append_value([Some(1), None]);
+        lists.append_value([]);
+        round_trip(vec![Arc::new(lists.finish()), decimals], &[0, 1, 0, 2]);
     }
 }
