@@ -2,7 +2,7 @@
 //!
 //! An operator is one subtask's instance; it is driven by one thread and never blocks. Calls come
 //! in this order: `open`, at most one `restore`, then any sequence of `process`, `watermark`,
-//! `on_timer` and `snapshot`, then `finish` once all inputs have ended.
+//! `input_ended`, `on_timer` and `snapshot`, then `finish` once all inputs have ended.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -65,6 +65,12 @@ pub trait Operator: Send {
 
     /// Processing time has reached [`Operator::next_timer_ms`].
     fn on_timer(&mut self, _now_ms: i64, _out: &mut dyn Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// The input of this index has ended, maybe before others; every input ends before
+    /// [`Operator::finish`]. After a restore the end of an input may be told again.
+    fn input_ended(&mut self, _input: usize, _out: &mut dyn Output) -> Result<()> {
         Ok(())
     }
 

@@ -251,6 +251,16 @@ impl Chain {
         advance(&mut self.links, &mut self.tail, watermark)
     }
 
+    /// An input of the chain's first operator has ended.
+    pub fn input_ended(&mut self, input: usize) -> Result<()> {
+        match self.links.split_first_mut() {
+            None => Ok(()),
+            Some((link, rest)) => link.call(rest, &mut self.tail, |operator, out| {
+                operator.input_ended(input, out)
+            }),
+        }
+    }
+
     /// The chain's input is idle, and so is its output.
     pub fn idle(&mut self) {
         if let Tail::Outbox(outbox) = &mut self.tail {

@@ -84,6 +84,11 @@ impl InputChannels {
         self.change()
     }
 
+    /// Whether all channels of this input have ended.
+    pub fn has_ended(&self, input: usize) -> bool {
+        self.channels[input].iter().all(|c| c.has_ended)
+    }
+
     fn change(&mut self) -> InputChange {
         let channels = || self.channels.iter().flatten();
         if channels().all(|c| c.has_ended) {

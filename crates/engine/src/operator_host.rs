@@ -64,7 +64,11 @@ impl OperatorHost {
             Payload::Idle => self.inputs.on_idle(input, channel),
             Payload::End => {
                 self.place.job.trace(TraceEvent::End(node));
-                self.inputs.on_end(input, channel)
+                let change = self.inputs.on_end(input, channel);
+                if self.inputs.has_ended(input) {
+                    self.chain.input_ended(input)?;
+                }
+                change
             }
         };
         match change {

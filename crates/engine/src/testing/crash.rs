@@ -17,6 +17,8 @@ pub enum Step {
     WatermarkOn(usize, i64),
     /// Processing time moves on to this, in ms.
     Time(i64),
+    /// One input ends.
+    EndInput(usize),
     /// All inputs end.
     Finish,
 }
@@ -37,6 +39,7 @@ impl Step {
             Self::Watermark(watermark) => harness.watermark(*watermark),
             Self::WatermarkOn(input, watermark) => harness.watermark_on(*input, *watermark),
             Self::Time(now_ms) => harness.advance_time(*now_ms),
+            Self::EndInput(input) => harness.end_input(*input),
             Self::Finish => harness.finish(),
         }
     }

@@ -306,11 +306,28 @@ impl OpenHarness {
             .advance(Duration::from_millis(ahead.max(0) as u64));
     }
 
+    /// One input ends; its watermark goes to its maximum.
+    ///
+    /// # Errors
+    /// What the operator reports.
+    pub fn end_input(&mut self, input: usize) -> Result<()> {
+        for subtask in &mut self.subtasks {
+            subtask.operator.input_ended(input, &mut subtask.recorder)?;
+        }
+        self.watermark_on(input, MAX_WATERMARK)
+    }
+
     /// All inputs end: the watermark goes to its maximum, then the operator finishes.
     ///
     /// # Errors
     /// What the operator reports.
     pub fn finish(&mut self) -> Result<()> {
+        for input in 0..self.plan.inputs.len() {
+            for subtask in &mut self.subtasks {
+                let recorder = &mut subtask.recorder;
+                subtask.operator.input_ended(input, recorder)?;
+            }
+        }
         self.watermark(MAX_WATERMARK)?;
         for subtask in &mut self.subtasks {
             subtask.operator.finish(&mut subtask.recorder)?;

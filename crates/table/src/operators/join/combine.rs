@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_null_array};
 use arrow::compute::kernels::cmp::eq;
-use arrow::compute::{is_null, or_kleene, prep_null_mask_filter, take};
+use arrow::compute::{
+    concat_batches, is_null, or_kleene, prep_null_mask_filter, take, take_record_batch,
+};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
 use flott_core::Result;
+use flott_core::changelog::{ChangelogBatch, RowKind};
+use flott_core::operator::Output;
 
 use super::keys::SideName;
 use super::{JoinInputs, JoinKind};
@@ -270,4 +274,33 @@ pub(super) fn may_be_equal(
         marks = arrow::compute::and(&marks, &equal)?;
     }
     Ok(marks)
+}
+
+/// Sends rows that come from these positions of a batch in the order of the batch and with its
+/// kinds.
+pub(super) fn emit_in_order(
+    parts: Vec<(RecordBatch, Vec<u32>)>,
+    kinds: &[u8],
+    out: &mut dyn Output,
+) -> Result<()> {
+    let Some((first, _)) = parts.first() else {
+        return Ok(());
+    };
+    let rows = concat_batches(&first.schema(), parts.iter().map(|(rows, _)| rows))?;
+    let positions: Vec<u32> = parts.into_iter().flat_map(|(_, p)| p).collect();
+    let mut order: Vec<u32> = (0..positions.len() as u32).collect();
+    order.sort_by_key(|&row| positions[row as usize]);
+    let kinds = order
+        .iter()
+        .map(|&row| kinds[positions[row as usize] as usize]);
+    let kinds: Vec<u8> = kinds.collect();
+    let rows = match order.is_sorted() {
+        true => rows,
+        false => take_record_batch(&rows, &UInt32Array::from(order))?,
+    };
+    let is_insert_only = kinds.iter().all(|&k| k == RowKind::Insert as u8);
+    out.emit(ChangelogBatch::new(
+        rows,
+        (!is_insert_only).then(|| kinds.into()),
+    ))
 }

@@ -8,11 +8,16 @@ mod changes;
 mod combine;
 mod interval;
 mod keys;
+mod lookup;
 mod regular;
 mod row_index;
 mod side;
+mod temporal;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod time_tests;
+mod window;
 
 use std::sync::Arc;
 
@@ -104,18 +109,6 @@ pub struct LookupJoinConfig {
     pub inputs: JoinInputs,
 }
 
-macro_rules! not_available {
-    ($($config:ty),*) => {$(
-        impl OperatorFactory for $config {
-            fn create(&self) -> Result<Box<dyn Operator>> {
-                Err(Error::internal("operator not available"))
-            }
-        }
-    )*};
-}
-
-not_available!(WindowJoinConfig, TemporalJoinConfig, LookupJoinConfig);
-
 impl OperatorFactory for IntervalJoinConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
         if self.inputs.kind == JoinKind::NullAwareAnti {
@@ -128,5 +121,32 @@ impl OperatorFactory for IntervalJoinConfig {
 impl OperatorFactory for RegularJoinConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
         Ok(Box::new(regular::RegularJoin::new(self)?))
+    }
+}
+
+impl OperatorFactory for WindowJoinConfig {
+    fn create(&self) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(window::WindowJoin::new(self)?))
+    }
+}
+
+impl OperatorFactory for TemporalJoinConfig {
+    fn create(&self) -> Result<Box<dyn Operator>> {
+        check_kind(self.inputs.kind, "temporal join")?;
+        Ok(Box::new(temporal::TemporalJoin::new(self)?))
+    }
+}
+
+impl OperatorFactory for LookupJoinConfig {
+    fn create(&self) -> Result<Box<dyn Operator>> {
+        check_kind(self.inputs.kind, "lookup join")?;
+        Ok(Box::new(lookup::LookupJoin::new(self)?))
+    }
+}
+
+fn check_kind(kind: JoinKind, name: &str) -> Result<()> {
+    match kind {
+        JoinKind::Inner | JoinKind::Left => Ok(()),
+        kind => Err(Error::internal(format!("a {name} of kind {kind:?}"))),
     }
 }
