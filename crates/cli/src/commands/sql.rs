@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 use flott_sql::parser::{is_complete, parse_script_tolerant};
 use reedline::{
-    DefaultHinter, DefaultPrompt, DefaultPromptSegment, FileBackedHistory, Reedline, Signal,
-    ValidationResult, Validator,
+    ColumnarMenu, Completer, DefaultHinter, DefaultPrompt, DefaultPromptSegment, Emacs,
+    FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Reedline, ReedlineEvent, ReedlineMenu,
+    Signal, Span, Suggestion, ValidationResult, Validator, default_emacs_keybindings,
 };
 
 use crate::diagnostics;
@@ -111,14 +112,139 @@ impl Validator for StatementValidator {
     }
 }
 
+/// Words that begin statements and clauses.
+const KEYWORDS: &[&str] = &[
+    "ALTER",
+    "AND",
+    "AS",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "CATALOG",
+    "CREATE",
+    "CROSS",
+    "CUMULATE",
+    "DATABASE",
+    "DATABASES",
+    "DESCRIBE",
+    "DESCRIPTOR",
+    "DISTINCT",
+    "DROP",
+    "ELSE",
+    "END",
+    "EXECUTE",
+    "EXISTS",
+    "EXPLAIN",
+    "FROM",
+    "FUNCTIONS",
+    "GROUP",
+    "HAVING",
+    "HOP",
+    "INNER",
+    "INSERT",
+    "INTERVAL",
+    "INTO",
+    "JOIN",
+    "LEFT",
+    "LIMIT",
+    "NOT",
+    "NULL",
+    "ORDER",
+    "OVER",
+    "PARTITION",
+    "RESET",
+    "RIGHT",
+    "SELECT",
+    "SESSION",
+    "SET",
+    "SHOW",
+    "STATEMENT",
+    "TABLE",
+    "TABLES",
+    "THEN",
+    "TUMBLE",
+    "UNION",
+    "UNNEST",
+    "USE",
+    "VALUES",
+    "VIEW",
+    "VIEWS",
+    "WATERMARK",
+    "WHEN",
+    "WHERE",
+    "WITH",
+];
+
+/// Completes keywords, functions and the session's tables.
+struct WordCompleter {
+    words: Vec<String>,
+}
+
+impl WordCompleter {
+    fn new(executor: &Executor) -> Self {
+        let keywords = KEYWORDS.iter().map(|w| w.to_string());
+        let functions = flott_sql::functions::all().map(|f| f.name.to_string());
+        let is_word = |w: &String| w.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let tables = executor.session.table_names();
+        let mut words: Vec<String> = keywords
+            .chain(functions)
+            .filter(is_word)
+            .chain(tables)
+            .collect();
+        words.sort();
+        words.dedup();
+        Self { words }
+    }
+}
+
+impl Completer for WordCompleter {
+    fn complete(&mut self, line: &str, position: usize) -> Vec<Suggestion> {
+        let before = &line[..position];
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let start = before.rfind(|c| !is_part(c)).map_or(0, |i| i + 1);
+        let typed = before[start..].to_lowercase();
+        if typed.is_empty() {
+            return Vec::new();
+        }
+        let suggestion = |word: &String| Suggestion {
+            value: word.clone(),
+            span: Span::new(start, position),
+            append_whitespace: true,
+            ..Suggestion::default()
+        };
+        let fitting = self
+            .words
+            .iter()
+            .filter(|w| w.to_lowercase().starts_with(&typed));
+        fitting.map(suggestion).collect()
+    }
+}
+
+/// A line editor with history, hints, completion by Tab and statements over several lines.
+fn editor(executor: &Executor) -> Reedline {
+    let mut keys = default_emacs_keybindings();
+    let complete = ReedlineEvent::UntilFound(vec![
+        ReedlineEvent::Menu("completion".into()),
+        ReedlineEvent::MenuNext,
+    ]);
+    keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, complete);
+    let menu = Box::new(ColumnarMenu::default().with_name("completion"));
+    let editor = Reedline::create()
+        .with_validator(Box::new(StatementValidator))
+        .with_hinter(Box::new(DefaultHinter::default()))
+        .with_completer(Box::new(WordCompleter::new(executor)))
+        .with_menu(ReedlineMenu::EngineCompleter(menu))
+        .with_edit_mode(Box::new(Emacs::new(keys)));
+    match history() {
+        Some(history) => editor.with_history(history),
+        None => editor,
+    }
+}
+
 fn interact(executor: &mut Executor) -> ExitCode {
     println!("flott {}: type HELP; for help", env!("CARGO_PKG_VERSION"));
-    let mut editor = Reedline::create()
-        .with_validator(Box::new(StatementValidator))
-        .with_hinter(Box::new(DefaultHinter::default()));
-    if let Some(history) = history() {
-        editor = editor.with_history(history);
-    }
+    let mut editor = editor(executor);
     let prompt = DefaultPrompt::new(
         DefaultPromptSegment::Basic("flott".into()),
         DefaultPromptSegment::Empty,
@@ -160,6 +286,10 @@ fn is_end(executor: &mut Executor, editor: &mut Reedline, text: &str) -> bool {
             let statement = text.trim_end().trim_end_matches("\\G");
             run_text(executor, "input", statement);
             executor.reset_interrupt();
+            // A statement may have made tables.
+            let completer = Box::new(WordCompleter::new(executor));
+            let old = std::mem::replace(editor, Reedline::create());
+            *editor = old.with_completer(completer);
         }
     }
     false

@@ -135,7 +135,13 @@ fn compare(folder: &Path, name: &str, parallelism: usize) -> Result<(), String> 
 
 fn flott_run(file: &Path, parallelism: usize) -> Result<std::process::Output, String> {
     Command::new(env!("CARGO_BIN_EXE_flott"))
-        .args(["run", "--keep-going", "--format", "plain-json", "--parallelism"])
+        .args([
+            "run",
+            "--keep-going",
+            "--format",
+            "plain-json",
+            "--parallelism",
+        ])
         .arg(parallelism.to_string())
         .arg(file)
         .stdin(Stdio::null())

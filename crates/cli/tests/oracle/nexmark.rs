@@ -15,7 +15,9 @@ pub fn trials(folder: &Path) -> Vec<Trial> {
         for parallelism in [1, 4] {
             let (folder, query) = (folder.to_path_buf(), query.clone());
             let title = format!("nexmark/{query} p={parallelism}");
-            trials.push(Trial::test(title, move || check(&folder, &query, parallelism)));
+            trials.push(Trial::test(title, move || {
+                check(&folder, &query, parallelism)
+            }));
         }
     }
     trials
@@ -23,9 +25,15 @@ pub fn trials(folder: &Path) -> Vec<Trial> {
 
 fn check(folder: &Path, query: &str, parallelism: usize) -> Result<(), Failed> {
     let scratch = tempfile::tempdir()?;
-    let (events, side) = (scratch.path().join("events.jsonl"), scratch.path().join("side.csv"));
+    let (events, side) = (
+        scratch.path().join("events.jsonl"),
+        scratch.path().join("side.csv"),
+    );
     let zipped = std::fs::File::open(folder.join("events.jsonl.gz"))?;
-    std::io::copy(&mut GzDecoder::new(zipped), &mut std::fs::File::create(&events)?)?;
+    std::io::copy(
+        &mut GzDecoder::new(zipped),
+        &mut std::fs::File::create(&events)?,
+    )?;
     let mut side_file = std::fs::File::create(&side)?;
     for i in 0..10_000 {
         writeln!(side_file, "{i},{i}")?;
@@ -58,7 +66,10 @@ fn check(folder: &Path, query: &str, parallelism: usize) -> Result<(), Failed> {
     }
     let (lacks, has) = (missing.first(), extra.first());
     let (num_missing, num_extra) = (missing.len(), extra.len());
-    Err(format!("lacks {num_missing} rows such as {lacks:?}, has {num_extra} too many such as {has:?}").into())
+    Err(format!(
+        "lacks {num_missing} rows such as {lacks:?}, has {num_extra} too many such as {has:?}"
+    )
+    .into())
 }
 
 /// The rows of a result file, each a JSON array of texts, with their counts.
