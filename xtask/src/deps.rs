@@ -15,8 +15,30 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sql", &["core", "table"]),
     ("formats", &["core"]),
     ("connectors", &["core", "formats"]),
-    ("cli", &["core", "state", "engine", "table", "sql", "formats", "connectors"]),
-    ("testkit", &["core", "state", "engine", "table", "sql", "formats", "connectors"]),
+    (
+        "cli",
+        &[
+            "core",
+            "state",
+            "engine",
+            "table",
+            "sql",
+            "formats",
+            "connectors",
+        ],
+    ),
+    (
+        "testkit",
+        &[
+            "core",
+            "state",
+            "engine",
+            "table",
+            "sql",
+            "formats",
+            "connectors",
+        ],
+    ),
 ];
 
 /// # Errors
@@ -25,12 +47,19 @@ pub fn check(root: &Path) -> Result<()> {
     let mut wrong = Vec::new();
     for entry in fs::read_dir(root.join("crates"))? {
         let folder = entry?.path();
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().to_string();
+        let name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_string();
         let allowed = ALLOWED.iter().find(|(crate_name, _)| *crate_name == name);
-        let (_, allowed) = allowed.with_context(|| format!("crate {name} has no place in xtask/src/deps.rs"))?;
+        let (_, allowed) =
+            allowed.with_context(|| format!("crate {name} has no place in xtask/src/deps.rs"))?;
         for used in dependencies(&folder.join("Cargo.toml"))? {
             if !allowed.contains(&used.as_str()) {
-                wrong.push(format!("crates/{name} uses flott-{used}; it may use {allowed:?}"));
+                wrong.push(format!(
+                    "crates/{name} uses flott-{used}; it may use {allowed:?}"
+                ));
             }
         }
     }
@@ -47,5 +76,7 @@ fn dependencies(manifest: &Path) -> Result<Vec<String>> {
     let manifest: toml::Table = text.parse()?;
     let table = manifest.get("dependencies").and_then(|d| d.as_table());
     let names = table.into_iter().flat_map(|t| t.keys());
-    Ok(names.filter_map(|n| n.strip_prefix("flott-").map(str::to_string)).collect())
+    Ok(names
+        .filter_map(|n| n.strip_prefix("flott-").map(str::to_string))
+        .collect())
 }

@@ -50,13 +50,33 @@ fn main() -> Result<()> {
         Task::Deps => deps::check(&root),
         Task::Tidy { update } => tidy::check(&root, update),
         Task::Slt { filter, bless } => {
-            let env = if bless { vec![("FLOTT_BLESS", "1")] } else { Vec::new() };
-            let mut args = vec!["test", "--release", "-p", "flott-testkit", "--test", "slt", "--"];
+            let env = if bless {
+                vec![("FLOTT_BLESS", "1")]
+            } else {
+                Vec::new()
+            };
+            let mut args = vec![
+                "test",
+                "--release",
+                "-p",
+                "flott-testkit",
+                "--test",
+                "slt",
+                "--",
+            ];
             args.extend(filter.as_deref());
             run(&root, "cargo", &args, &env)
         }
         Task::Oracle { filter } => {
-            let mut args = vec!["test", "--release", "-p", "flott-testkit", "--test", "oracle", "--"];
+            let mut args = vec![
+                "test",
+                "--release",
+                "-p",
+                "flott-testkit",
+                "--test",
+                "oracle",
+                "--",
+            ];
             args.extend(filter.as_deref());
             run(&root, "cargo", &args, &[])
         }
@@ -65,7 +85,15 @@ fn main() -> Result<()> {
 
 fn check(root: &Path) -> Result<()> {
     run(root, "cargo", &["fmt", "--all", "--check"], &[])?;
-    let lints = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let lints = [
+        "clippy",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
     run(root, "cargo", &lints, &[])?;
     deps::check(root)?;
     tidy::check(root, false)
@@ -74,7 +102,10 @@ fn check(root: &Path) -> Result<()> {
 /// The workspace's folder: the parent of this crate's.
 fn root() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.parent().context("xtask stands in the workspace")?.to_path_buf())
+    Ok(here
+        .parent()
+        .context("xtask stands in the workspace")?
+        .to_path_buf())
 }
 
 fn run(root: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<()> {

@@ -33,7 +33,9 @@ pub fn check(root: &Path, update: bool) -> Result<()> {
     }
     let exceptions = root.join("xtask/tidy.toml");
     if update {
-        let lines = found.iter().map(|(what, lines)| format!("\"{what}\" = {lines}\n"));
+        let lines = found
+            .iter()
+            .map(|(what, lines)| format!("\"{what}\" = {lines}\n"));
         let head = "# What was too long when it was written down: may shrink, may not grow.\n";
         fs::write(&exceptions, format!("{head}{}", lines.collect::<String>()))?;
         println!("tidy: {} exceptions written", found.len());
@@ -49,7 +51,10 @@ pub fn check(root: &Path, update: bool) -> Result<()> {
     if !wrong.is_empty() {
         bail!("not tidy:\n{}", wrong.join("\n"));
     }
-    println!("tidy: lengths and words are in order ({} known exceptions)", found.len());
+    println!(
+        "tidy: lengths and words are in order ({} known exceptions)",
+        found.len()
+    );
     Ok(())
 }
 
@@ -75,7 +80,10 @@ fn measure(name: &str, text: &str, found: &mut BTreeMap<String, usize>) {
     if name.contains("/tests/") || name.contains("/benches/") || name.ends_with("tests.rs") {
         return;
     }
-    let lines: Vec<&str> = text.lines().take_while(|l| l.trim() != "#[cfg(test)]").collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .take_while(|l| l.trim() != "#[cfg(test)]")
+        .collect();
     if lines.len() > MAX_FILE_LINES {
         found.insert(name.to_string(), lines.len());
     }
@@ -92,9 +100,12 @@ fn functions<'a>(lines: &[&'a str]) -> Vec<(&'a str, usize)> {
     let mut functions = Vec::new();
     for (start, line) in lines.iter().enumerate() {
         let code = line.trim_start();
-        let Some((before, after)) = code.split_once("fn ") else { continue };
+        let Some((before, after)) = code.split_once("fn ") else {
+            continue;
+        };
         let is_function = before.split_whitespace().all(|word| {
-            matches!(word, "pub" | "const" | "unsafe" | "async" | "extern") || word.starts_with("pub(")
+            matches!(word, "pub" | "const" | "unsafe" | "async" | "extern")
+                || word.starts_with("pub(")
         });
         if !is_function {
             continue;
@@ -102,7 +113,8 @@ fn functions<'a>(lines: &[&'a str]) -> Vec<(&'a str, usize)> {
         let name = after.split(['(', '<']).next().unwrap_or_default();
         let indent = line.len() - code.len();
         let end = lines[start..].iter().position(|l| {
-            l.len() - l.trim_start().len() == indent && (l.trim() == "}" || l.trim_end().ends_with(';'))
+            l.len() - l.trim_start().len() == indent
+                && (l.trim() == "}" || l.trim_end().ends_with(';'))
         });
         functions.push((name, end.unwrap_or(0) + 1));
     }
@@ -115,7 +127,16 @@ mod tests {
 
     #[test]
     fn functions_are_measured_from_signature_to_brace() {
-        let lines = ["fn a() {", "    1", "}", "impl X {", "    pub fn b(", "    ) {", "    }", "}"];
+        let lines = [
+            "fn a() {",
+            "    1",
+            "}",
+            "impl X {",
+            "    pub fn b(",
+            "    ) {",
+            "    }",
+            "}",
+        ];
         assert_eq!(functions(&lines), [("a", 3), ("b", 3)]);
     }
 }

@@ -6,7 +6,8 @@ use chrono_tz::Tz;
 use datafusion_common::ScalarValue;
 use flott_core::Result;
 use flott_core::changelog::ChangelogMode;
-use flott_core::graph::Exchange;
+use flott_core::graph::{Exchange, NodeId};
+use flott_core::operator::OperatorFactory;
 use flott_core::options::{OptionDef, OptionType};
 use flott_core::schema::{Column, Schema};
 use flott_core::types::{DataType, LogicalType};
@@ -199,38 +200,24 @@ impl Lowering<'_> {
             schema: schema.to_arrow(),
         };
         let name = format!("GroupAggregate(groupBy={keys:?}, calls={:?})", config.calls);
-        let (id, parallelism) = if self.is_two_phase(&input, &keys, &config.calls)? {
-            let local_schema = GroupAggregateConfig::local_schema(
-                &input.schema,
-                &keys,
-                &config.calls,
-                is_retracting,
-            )?;
-            let local = GroupAggregateConfig {
-                phase: Phase::Local,
-                schema: local_schema.to_arrow(),
-                ..config.clone()
-            };
-            let global = GroupAggregateConfig {
-                phase: Phase::Global,
-                key_columns: (0..keys.len()).collect(),
-                input_schema: local_schema.to_arrow(),
-                ..config
-            };
-            let local = self.add_local(&name, local, &input, &local_schema);
-            let (edge, parallelism) = exchanged(&local, keys.len());
-            let name = format!("Global{name}");
-            (
-                self.add_operator(name, global, vec![edge], &schema, parallelism),
-                parallelism,
-            )
-        } else {
-            let (edge, parallelism) = input.by_key(&keys);
-            (
-                self.add_operator(name, config, vec![edge], &schema, parallelism),
-                parallelism,
-            )
-        };
+        let is_split = self.is_two_phase(&input, &keys, &config.calls)?;
+        let local_schema = is_split
+            .then(|| {
+                let calls = &config.calls;
+                GroupAggregateConfig::local_schema(&input.schema, &keys, calls, is_retracting)
+            })
+            .transpose()?;
+        let place = (&input, keys.as_slice(), &schema);
+        let (id, parallelism) =
+            self.add_phases(&name, place, local_schema, config, |config, phase, local| match phase {
+                Phase::Local => GroupAggregateConfig { phase, schema: local.to_arrow(), ..config },
+                _ => GroupAggregateConfig {
+                    phase,
+                    key_columns: (0..config.key_columns.len()).collect(),
+                    input_schema: local.to_arrow(),
+                    ..config
+                },
+            });
         let result_keys: Vec<usize> = (0..keys.len()).collect();
         let has_calls = schema.len() > keys.len();
         let mode = match (is_batch, has_calls || is_retracting) {
@@ -275,40 +262,24 @@ impl Lowering<'_> {
             "WindowAggregate(groupBy={keys:?}, window={:?}, calls={:?})",
             window.kind, config.calls
         );
-        let is_two_phase =
-            !time.is_proctime() && self.is_two_phase(&input, &keys, &config.calls)?;
-        let (id, parallelism) = if is_two_phase {
-            let local_schema = WindowAggregateConfig::local_schema(
-                &input.schema,
-                &keys,
-                &config.calls,
-                is_retracting,
-            )?;
-            let local = WindowAggregateConfig {
-                phase: Phase::Local,
-                schema: local_schema.to_arrow(),
-                ..config.clone()
-            };
-            let global = WindowAggregateConfig {
-                phase: Phase::Global,
-                key_columns: (0..keys.len()).collect(),
-                input_schema: local_schema.to_arrow(),
-                ..config
-            };
-            let local = self.add_local(&name, local, &input, &local_schema);
-            let (edge, parallelism) = exchanged(&local, keys.len());
-            let name = format!("Global{name}");
-            (
-                self.add_operator(name, global, vec![edge], &schema, parallelism),
-                parallelism,
-            )
-        } else {
-            let (edge, parallelism) = input.by_key(&keys);
-            (
-                self.add_operator(name, config, vec![edge], &schema, parallelism),
-                parallelism,
-            )
-        };
+        let is_split = !time.is_proctime() && self.is_two_phase(&input, &keys, &config.calls)?;
+        let local_schema = is_split
+            .then(|| {
+                let calls = &config.calls;
+                WindowAggregateConfig::local_schema(&input.schema, &keys, calls, is_retracting)
+            })
+            .transpose()?;
+        let place = (&input, keys.as_slice(), &schema);
+        let (id, parallelism) =
+            self.add_phases(&name, place, local_schema, config, |config, phase, local| match phase {
+                Phase::Local => WindowAggregateConfig { phase, schema: local.to_arrow(), ..config },
+                _ => WindowAggregateConfig {
+                    phase,
+                    key_columns: (0..config.key_columns.len()).collect(),
+                    input_schema: local.to_arrow(),
+                    ..config
+                },
+            });
         let result_keys: Vec<usize> = (0..keys.len()).collect();
         Ok(keyed(
             id,
@@ -360,24 +331,41 @@ impl Lowering<'_> {
         ))
     }
 
-    fn add_local(
+    /// Adds an aggregation: whole behind the exchange, or, where there is a schema of partial
+    /// states, a local part before the exchange and a global part behind it. `place` is the input,
+    /// its key columns and the result's schema.
+    fn add_phases<C>(
         &mut self,
         name: &str,
-        factory: impl flott_core::operator::OperatorFactory + 'static,
-        input: &Stream,
-        schema: &Schema,
-    ) -> Stream {
+        place: (&Stream, &[usize], &Schema),
+        local_schema: Option<Schema>,
+        config: C,
+        in_phase: impl Fn(C, Phase, &Schema) -> C,
+    ) -> (NodeId, Option<usize>)
+    where
+        C: OperatorFactory + Clone + 'static,
+    {
+        let (input, keys, schema) = place;
+        let Some(local_schema) = local_schema else {
+            let (edge, parallelism) = input.by_key(keys);
+            let id = self.add_operator(name.to_string(), config, vec![edge], schema, parallelism);
+            return (id, parallelism);
+        };
+        let local = in_phase(config.clone(), Phase::Local, &local_schema);
         let edge = vec![input.forward()];
-        let name = format!("Local{name}");
-        let id = self.add_operator(name, factory, edge, schema, input.parallelism);
-        let schema = schema.clone();
-        Stream {
-            node: id,
-            schema,
-            mode: ChangelogMode::APPEND,
-            upsert_key: None,
+        let parallelism = input.parallelism;
+        let node =
+            self.add_operator(format!("Local{name}"), local, edge, &local_schema, parallelism);
+        let partial = Stream {
+            node,
+            distribution: super::stream::Distribution::Any,
             ..input.clone()
-        }
+        };
+        // The keys are the first columns of the partial states.
+        let (edge, parallelism) = partial.by_key(&(0..keys.len()).collect::<Vec<_>>());
+        let global = in_phase(config, Phase::Global, &local_schema);
+        let name = format!("Global{name}");
+        (self.add_operator(name, global, vec![edge], schema, parallelism), parallelism)
     }
 
     /// Whether to aggregate before the exchange too: never where there is none.
@@ -468,16 +456,6 @@ fn window_origin(plan: &Plan) -> Option<(DataType, bool)> {
             .into_iter()
             .find_map(|input| window_origin(input)),
     }
-}
-
-/// The edge from a local to a global phase: the keys are the first columns.
-fn exchanged(local: &Stream, num_keys: usize) -> (flott_core::graph::Edge, Option<usize>) {
-    let keys: Vec<usize> = (0..num_keys).collect();
-    let moved = Stream {
-        distribution: super::stream::Distribution::Any,
-        ..local.clone()
-    };
-    moved.by_key(&keys)
 }
 
 fn call_config(call: &AggregateCall) -> AggregateCallConfig {

@@ -23,15 +23,22 @@ pub(super) struct Lowering<'a> {
     done: StableHashMap<(usize, bool), Stream>,
     /// Sources made while changelog modes were looked at, by the plan node's address.
     pub sources: StableHashMap<usize, Arc<dyn TableSource>>,
+    /// Whether rows of the job make sessions.
+    pub has_sessions: bool,
 }
 
 impl<'a> Lowering<'a> {
-    pub fn new(context: PlannerContext<'a>) -> Self {
+    /// A graph for these plans together.
+    pub fn new<'p>(
+        context: PlannerContext<'a>,
+        mut plans: impl Iterator<Item = &'p Arc<Plan>>,
+    ) -> Self {
         Self {
             context,
             graph: JobGraph::default(),
             done: StableHashMap::default(),
             sources: StableHashMap::default(),
+            has_sessions: plans.any(|plan| plan.has_sessions()),
         }
     }
 

@@ -96,7 +96,7 @@ pub struct SinkTarget {
 
 /// Plans a query whose rows go to a caller.
 pub fn plan_query(plan: &Arc<Plan>, context: PlannerContext<'_>) -> Result<PlannedQuery> {
-    let mut lowering = Lowering::new(context);
+    let mut lowering = Lowering::new(context, std::iter::once(plan));
     let stream = lowering.lower_root(plan, true)?;
     let stream = lowering.enforce_not_null(stream, plan.schema(), NotNullEnforcer::Error);
     Ok(PlannedQuery {
@@ -115,7 +115,7 @@ pub fn plan_inserts(
     inserts: &[(Arc<Plan>, SinkTarget)],
     context: PlannerContext<'_>,
 ) -> Result<JobGraph> {
-    let mut lowering = Lowering::new(context);
+    let mut lowering = Lowering::new(context, inserts.iter().map(|(plan, _)| plan));
     for (plan, target) in inserts {
         lowering.lower_insert(plan, target)?;
     }

@@ -234,7 +234,7 @@ impl Lowering<'_> {
         rowtime_column: Option<usize>,
         needs: bool,
     ) -> Result<Stream> {
-        let is_append = rowtime_column.is_none() && keep == Keep::First;
+        let is_append = keep == Keep::First;
         let (edge, parallelism) = input.by_key(&node.partition_keys);
         let name = format!("Deduplicate(key={:?}, keep={keep:?})", node.partition_keys);
         let config = DeduplicateConfig {

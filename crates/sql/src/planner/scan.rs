@@ -284,6 +284,7 @@ impl Lowering<'_> {
             emit_interval_ms: interval.map_or(DEFAULT_EMIT_INTERVAL_MS, |interval| {
                 interval.as_millis() as i64
             }),
+            feeds_sessions: self.has_sessions,
         };
         let name = format!(
             "WatermarkAssigner(rowtime={})",
