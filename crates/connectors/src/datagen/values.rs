@@ -119,15 +119,23 @@ impl FieldGenerator {
         Ok(match &self.values {
             Values::Sequence { start, .. } => {
                 let numbers = rows.map(|row| start.wrapping_add(row as i64));
-                self.whole_numbers(Int64Array::from_iter_values(numbers))?
+                self.whole_numbers(numbers.collect::<Vec<_>>().into())?
             }
             Values::Integer { min, max } => {
-                let span = (i128::from(*max) - i128::from(*min) + 1).max(1) as u128;
-                let number = |row| {
-                    let random = (u128::from(self.random(row)) * span) >> 64;
-                    (i128::from(*min) + random as i128) as i64
+                let (salt, min) = (self.salt, *min);
+                let span = (i128::from(*max) - i128::from(min) + 1).max(1);
+                let numbers: Vec<i64> = match u64::try_from(span) {
+                    Ok(span) => {
+                        let number = |row| (u128::from(mix(salt, row)) * u128::from(span)) >> 64;
+                        rows.map(|row| min.wrapping_add(number(row) as i64))
+                            .collect()
+                    }
+                    // All 64-bit numbers.
+                    Err(_) => rows
+                        .map(|row| min.wrapping_add(mix(salt, row) as i64))
+                        .collect(),
                 };
-                self.whole_numbers(Int64Array::from_iter_values(rows.map(number)))?
+                self.whole_numbers(numbers.into())?
             }
             Values::Float { min, max } => {
                 let number = |row| min + (max - min) * (self.random(row) as f64 / u64::MAX as f64);
@@ -161,6 +169,7 @@ impl FieldGenerator {
     fn whole_numbers(&self, numbers: Int64Array) -> Result<ArrayRef> {
         let numbers: ArrayRef = Arc::new(numbers);
         Ok(match &self.arrow_type {
+            ArrowType::Int64 => numbers,
             ArrowType::Decimal128(precision, scale) => {
                 let unscaled = numbers.as_primitive::<arrow::datatypes::Int64Type>();
                 let wide = Decimal128Array::from_iter_values(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flott_core::schema::Schema;
 
-use super::Plan;
+use super::{Plan, WindowKind};
 use crate::expr::{Expr, ExprKind};
 
 impl Plan {
@@ -43,6 +43,17 @@ impl Plan {
             Self::Union(n) => n.inputs.iter().collect(),
             Self::Unnest(n) => vec![&n.input],
         }
+    }
+
+    /// Whether there are SESSION windows here or below.
+    pub fn has_sessions(&self) -> bool {
+        let kind = match self {
+            Self::WindowTvf(n) => Some(&n.kind),
+            Self::Aggregate(n) => n.window.as_ref().map(|w| &w.kind),
+            _ => None,
+        };
+        let is_session = |kind: &WindowKind| matches!(kind, WindowKind::Session { .. });
+        kind.is_some_and(is_session) || self.inputs().iter().any(|input| input.has_sessions())
     }
 
     /// As [`Plan::inputs`], to change them.

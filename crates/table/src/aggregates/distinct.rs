@@ -21,6 +21,8 @@ pub(super) struct Distinct {
     /// (group, value) to the position in `counts`.
     values: GroupTable,
     counts: Vec<i64>,
+    /// The number of values of each group.
+    num_values: Vec<u32>,
 }
 
 /// Rows that make a value appear or disappear.
@@ -39,6 +41,7 @@ impl Distinct {
             arguments: types.arguments.iter().map(super::bind::nullable).collect(),
             values: GroupTable::new(&arrow_types)?,
             counts: Vec::new(),
+            num_values: Vec::new(),
         })
     }
 
@@ -77,6 +80,7 @@ impl Distinct {
         let mut values = Vec::new();
         self.values.assign_scoped(arguments, groups, &mut values)?;
         self.counts.resize(self.values.capacity(), 0);
+        self.note_created();
         let mut changes = Changes::default();
         let mut gone = Vec::new();
         for ((&value, &group), row) in values.iter().zip(groups).zip(rows) {
@@ -95,8 +99,40 @@ impl Distinct {
         gone.retain(|&v| self.counts[v as usize] == 0);
         gone.sort_unstable();
         gone.dedup();
+        for group in gone.iter().filter_map(|&v| self.values.scope(v)) {
+            self.num_values[group as usize] -= 1;
+        }
         self.values.remove(&gone);
         Ok(changes)
+    }
+
+    fn note_created(&mut self) {
+        for &value in self.values.created() {
+            let group = self.values.scope(value).unwrap_or(0) as usize;
+            let length = self.num_values.len().max(group + 1);
+            self.num_values.resize(length, 0);
+            self.num_values[group] += 1;
+        }
+    }
+
+    /// The number of values of a group.
+    fn num_values(&self, group: u32) -> usize {
+        let count = self.num_values.get(group as usize);
+        count.map_or(0, |&count| count as usize)
+    }
+
+    /// Forgets the values of groups that have some, each named once.
+    fn clear_values(&mut self, groups: &[u32]) {
+        let num_values: usize = groups.iter().map(|&g| self.num_values(g)).sum();
+        if num_values == self.values.len() {
+            self.values.clear();
+            self.counts.clear();
+        } else {
+            let (values, _) = self.values_of(groups);
+            values.iter().for_each(|&v| self.counts[v as usize] = 0);
+            self.values.remove(&values);
+        }
+        groups.iter().for_each(|&g| self.num_values[g as usize] = 0);
     }
 
     fn apply(&mut self, changes: Changes, arguments: &[ArrayRef]) -> Result<()> {
@@ -209,18 +245,18 @@ impl Accumulator for Distinct {
     }
 
     fn clear(&mut self, groups: &[u32]) {
-        let (values, _) = self.values_of(groups);
-        if values.len() == self.values.len() {
-            self.values.clear();
-            self.counts.clear();
-        } else {
-            values.iter().for_each(|&v| self.counts[v as usize] = 0);
-            self.values.remove(&values);
+        let filled = groups.iter().copied();
+        let filled: Vec<u32> = filled.filter(|&g| self.num_values(g) > 0).collect();
+        if !filled.is_empty() {
+            self.clear_values(&filled);
         }
         self.inner.clear(groups);
     }
 
     fn size_bytes(&self) -> usize {
-        self.inner.size_bytes() + self.values.size_bytes() + self.counts.capacity() * 8
+        self.inner.size_bytes()
+            + self.values.size_bytes()
+            + self.counts.capacity() * 8
+            + self.num_values.capacity() * 4
     }
 }

@@ -28,6 +28,10 @@ pub struct WatermarkAssignerConfig {
     /// `pipeline.auto-watermark-interval`, in ms; Flink's default is
     /// [`DEFAULT_EMIT_INTERVAL_MS`].
     pub emit_interval_ms: i64,
+    /// Whether sessions are made of the rows. A row right after the watermark prolongs a session
+    /// that ends there, if it comes before the watermark; for all else it need not be told from
+    /// later ones, which leaves ascending rows together.
+    pub feeds_sessions: bool,
 }
 
 /// `pipeline.auto-watermark-interval` when it is not set.
@@ -90,13 +94,13 @@ impl WatermarkAssigner {
         out: &mut dyn Output,
     ) -> Result<()> {
         let (times, mut start) = (times.values(), 0);
+        let reach = i64::from(self.config.feeds_sessions);
         let Progress {
             mut reached,
             mut due,
         } = self.progress;
         for (row, &time) in times.iter().enumerate() {
-            // The time right after the watermark: an open session could still reach to there.
-            if time <= due.saturating_add(1) && due > self.sent {
+            if time <= due.saturating_add(reach) && due > self.sent {
                 out.emit(batch.slice(start, row - start))?;
                 start = row;
                 self.progress = Progress { reached, due };
@@ -234,6 +238,7 @@ mod tests {
             time_column: 0,
             expr: Arc::new(Column::new("watermark", 1)),
             emit_interval_ms: DEFAULT_EMIT_INTERVAL_MS,
+            feeds_sessions: true,
         }
     }
 
@@ -276,6 +281,27 @@ mod tests {
                 "~ 5000"
             ]
         );
+    }
+
+    #[test]
+    fn ascending_rows_stay_together_unless_they_make_sessions() {
+        for (feeds_sessions, parts) in [(false, 1), (true, 3)] {
+            let config = WatermarkAssignerConfig {
+                feeds_sessions,
+                ..config()
+            };
+            let mut operator = config.create().unwrap();
+            operator.open(&context(0, 1)).unwrap();
+            let ascending = times([3_000, 3_001, 3_002]);
+            let input = batch(
+                "",
+                vec![("ts", ascending.clone()), ("watermark", ascending)],
+            );
+            let mut collected = Collected::default();
+            operator.process(0, input, &mut collected).unwrap();
+            assert!(collected.batches.len() <= parts);
+            assert_eq!(collected.batches.len() == 1, !feeds_sessions);
+        }
     }
 
     #[test]

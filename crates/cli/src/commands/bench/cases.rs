@@ -47,7 +47,7 @@ fn window(rows: u64, _: &Path) -> anyhow::Result<String> {
          WITH ('connector' = 'blackhole');
          INSERT INTO sink
          SELECT k, window_start, COUNT(*), SUM(v)
-         FROM TABLE(TUMBLE(TABLE numbers, DESCRIPTOR(ts), INTERVAL '1000' SECOND))
+         FROM TABLE(TUMBLE(TABLE numbers, DESCRIPTOR(ts), INTERVAL '1000' SECOND(4)))
          GROUP BY k, window_start, window_end;",
         last = rows.max(1) - 1
     ))

@@ -413,19 +413,29 @@ fn number_to_ltz(args: &Args, is_exact: bool) -> Result<ArrayRef> {
             ),
         )),
     };
-    let millis = if is_exact {
-        let numbers = args.column::<Int64Type>(0)?;
-        collect::<Int64Type>(args.num_rows(), |row| {
-            let pair = numbers.get(row).zip(scale(row)?);
-            Ok(pair.and_then(|(number, scale)| number.checked_mul(scale)))
-        })?
-    } else {
-        let numbers = args.column::<Float64Type>(0)?;
-        collect::<Int64Type>(args.num_rows(), |row| {
-            let pair = numbers.get(row).zip(scale(row)?);
-            Ok(pair.map(|(number, scale)| (number * scale as f64) as i64))
-        })?
-    };
+    let has_one_precision = precisions.as_ref().is_none_or(|p| p.is_constant());
+    let millis: ArrayRef =
+        if let (true, true, Some(factor)) = (is_exact, has_one_precision, scale(0)?) {
+            let numbers = args.full_array(0)?;
+            let numbers: &Int64Array = numbers.as_primitive();
+            let millis = match factor {
+                1 => numbers.clone(),
+                _ => numbers.unary_opt(|n| n.checked_mul(factor)),
+            };
+            Arc::new(millis)
+        } else if is_exact {
+            let numbers = args.column::<Int64Type>(0)?;
+            collect::<Int64Type>(args.num_rows(), |row| {
+                let pair = numbers.get(row).zip(scale(row)?);
+                Ok(pair.and_then(|(number, scale)| number.checked_mul(scale)))
+            })?
+        } else {
+            let numbers = args.column::<Float64Type>(0)?;
+            collect::<Int64Type>(args.num_rows(), |row| {
+                let pair = numbers.get(row).zip(scale(row)?);
+                Ok(pair.map(|(number, scale)| (number * scale as f64) as i64))
+            })?
+        };
     retype_i64(millis.as_primitive(), &LogicalType::TimestampLtz(3))
 }
 
