@@ -20,6 +20,7 @@ pub mod error;
 pub mod format;
 pub mod graph;
 pub mod hash;
+pub mod java_map;
 pub mod key_group;
 pub mod metrics;
 pub mod operator;

@@ -172,10 +172,19 @@ pub(crate) enum DecimalStyle {
     Scientific,
     /// As Java's `BigDecimal.toPlainString` after trailing zeros are stripped.
     Plain,
+    /// As Java's `BigDecimal.toPlainString`, with its trailing zeros.
+    Exact,
 }
 
-/// Writes `unscaled * 10^-scale` without trailing zeros.
+/// Writes `unscaled * 10^-scale`.
 pub(crate) fn write_decimal(out: &mut Vec<u8>, unscaled: i128, scale: i8, style: DecimalStyle) {
+    if style == DecimalStyle::Exact {
+        if unscaled < 0 {
+            out.push(b'-');
+        }
+        let digits = unscaled.unsigned_abs().to_string();
+        return write_plain(out, digits.as_bytes(), i32::from(scale));
+    }
     if unscaled == 0 {
         out.push(b'0');
         return;
@@ -356,5 +365,8 @@ mod tests {
         let plain = |v, s| written(|out| write_decimal(out, v, s, DecimalStyle::Plain));
         assert_eq!(plain(10_000, 2), "100");
         assert_eq!(plain(1, 7), "0.0000001");
+        let exact = |v, s| written(|out| write_decimal(out, v, s, DecimalStyle::Exact));
+        assert_eq!(exact(125_000, 4), "12.5000");
+        assert_eq!(exact(0, 2), "0.00");
     }
 }

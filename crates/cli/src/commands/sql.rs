@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 use flott_sql::parser::{is_complete, parse_script_tolerant};
 use reedline::{
-    ColumnarMenu, Completer, DefaultHinter, DefaultPrompt, DefaultPromptSegment, Emacs,
-    FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Reedline, ReedlineEvent, ReedlineMenu,
-    Signal, Span, Suggestion, ValidationResult, Validator, default_emacs_keybindings,
+    ColumnarMenu, Completer, CompletionResult, DefaultHinter, DefaultPrompt, DefaultPromptSegment,
+    Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Reedline, ReedlineEvent,
+    ReedlineMenu, Signal, Span, Suggestion, ValidationResult, Validator, default_emacs_keybindings,
 };
 
 use crate::diagnostics;
@@ -199,7 +199,13 @@ impl WordCompleter {
 }
 
 impl Completer for WordCompleter {
-    fn complete(&mut self, line: &str, position: usize) -> Vec<Suggestion> {
+    fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
+        CompletionResult::fresh(self.suggestions(line, position))
+    }
+}
+
+impl WordCompleter {
+    fn suggestions(&self, line: &str, position: usize) -> Vec<Suggestion> {
         let before = &line[..position];
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
         let start = before.rfind(|c| !is_part(c)).map_or(0, |i| i + 1);

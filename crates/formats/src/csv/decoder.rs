@@ -150,7 +150,9 @@ impl CsvDecoder {
         let mut result = Ok(());
         for target in &self.targets[place] {
             let column = &mut self.columns[target.output];
-            if self.dialect.is_null(value) {
+            // As in Flink, a null literal in a cell of an array is an element.
+            let is_array = matches!(column, ColumnBuilder::Array(_)) && !value.is_empty();
+            if self.dialect.is_null(value) && !is_array {
                 column.push_null();
                 continue;
             }

@@ -11,8 +11,8 @@ pub(crate) mod read;
 mod scan;
 pub(crate) mod write;
 
-use flott_core::Result;
 use arrow::datatypes::SchemaRef;
+use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory};
 use flott_core::options::{OptionDef, OptionType, Options};
@@ -110,7 +110,7 @@ pub(crate) fn write_rules(options: &Options) -> Result<WriteRules> {
     Ok(WriteRules {
         standard: standard_of(options),
         decimals: match flag(options, &DECIMAL_AS_PLAIN)? {
-            true => DecimalStyle::Plain,
+            true => DecimalStyle::Exact,
             false => DecimalStyle::Scientific,
         },
         ignore_null_fields: flag(options, &IGNORE_NULL_FIELDS)?,

@@ -15,6 +15,7 @@ use super::scope::located;
 use super::{Binder, coerce, literal, window};
 use crate::expr::Expr;
 use crate::functions;
+use crate::parser;
 use crate::plan::Frame;
 
 impl Binder<'_> {
@@ -64,8 +65,21 @@ impl Binder<'_> {
         if matches!(name, "TIMESTAMPADD" | "TIMESTAMPDIFF") {
             return self.unit_call(name, function, clause);
         }
-        let args = self.function_args(function, clause)?;
+        let mut args = self.function_args(function, clause)?;
+        if name == parser::INTERVAL_BETWEEN {
+            return self.interval_between(args);
+        }
+        if matches!(name, "JSON_OBJECT" | "JSON_ARRAY") {
+            name_json_arguments(function, &mut args)?;
+        }
         self.named_call(name, function, args)
+    }
+
+    /// `(a - b) DAY`: the months or ms from `b` to `a`, times an interval of one.
+    fn interval_between(&mut self, args: Vec<Expr>) -> Result<Expr> {
+        let is_months = args.first().and_then(literal::text) == Some("MONTH");
+        let count = self.call("TIMESTAMPDIFF", args)?;
+        self.call("*", vec![literal::interval_value(1, is_months), count])
     }
 
     /// A call whose first argument is a unit of time, written as a word: `TIMESTAMPADD(DAY, …)`.
@@ -474,6 +488,29 @@ pub(crate) fn has_distinct(function: &Function) -> bool {
         FunctionArguments::List(list)
             if list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
     )
+}
+
+/// Appends to the last argument, the text of ON NULL, ` JSON` and the positions of the arguments that
+/// are JSON already, which are not quoted again.
+fn name_json_arguments(function: &Function, args: &mut [Expr]) -> Result<()> {
+    let is_json = |ast: &Option<&ast::Expr>| match ast {
+        Some(ast::Expr::Function(inner)) => {
+            matches!(
+                function_name(inner).as_str(),
+                "JSON" | "JSON_OBJECT" | "JSON_ARRAY"
+            )
+        }
+        _ => false,
+    };
+    let asts = argument_asts(function)?;
+    let positions = asts.iter().enumerate().filter(|(_, ast)| is_json(ast));
+    let positions: Vec<String> = positions.map(|(i, _)| format!(" {i}")).collect();
+    if let Some(last) = args.last_mut().filter(|_| !positions.is_empty())
+        && let Some(on_null) = literal::text(last)
+    {
+        *last = literal::string(&format!("{on_null} JSON{}", positions.concat()));
+    }
+    Ok(())
 }
 
 /// Takes the argument `ON_NULL => 'NULL'` or `'ABSENT'` of a JSON aggregate off its call.

@@ -12,7 +12,7 @@ use sqlparser::ast::{
 
 use super::scalar::{Clause, unsupported};
 use super::scope::{Scope, ScopeColumn, located};
-use super::{Binder, coerce, subquery, syntax};
+use super::{Binder, Resolved, coerce, subquery, syntax};
 use crate::expr::Expr;
 use crate::plan::{JoinKind, JoinMode, Plan};
 
@@ -430,7 +430,18 @@ impl Binder<'_> {
             .iter()
             .filter_map(|p| p.as_ident().map(|i| i.value.clone()))
             .collect();
-        let scope = Scope::of_plan(&plan, &parts);
+        // Its columns may be qualified by database and catalog, written here or not.
+        let full = match self.ctx.catalog.resolve_table(&parts) {
+            Ok(Resolved::Table { path, .. } | Resolved::View { path, .. }) => {
+                vec![
+                    path.catalog.clone(),
+                    path.database.clone(),
+                    path.name.clone(),
+                ]
+            }
+            Err(_) => parts,
+        };
+        let scope = Scope::of_plan(&plan, &full);
         Ok((plan, scope))
     }
 }

@@ -206,6 +206,7 @@ pub(crate) fn interval(interval: &Interval, text: &str) -> Result<Expr> {
         Some(rest) => (true, rest),
         None => (false, trimmed.strip_prefix('+').unwrap_or(trimmed)),
     };
+    check_leading(digits, leading, interval.leading_precision)?;
     let magnitude = interval_magnitude(digits, first, last)
         .and_then(|m| m.checked_mul(factor))
         .ok_or_else(|| {
@@ -216,8 +217,22 @@ pub(crate) fn interval(interval: &Interval, text: &str) -> Result<Expr> {
     Ok(interval_value(value, first <= Unit::Month))
 }
 
+/// The leading field has as many digits as its precision says: 2 if it says nothing.
+fn check_leading(digits: &str, leading: &DateTimeField, precision: Option<u64>) -> Result<()> {
+    let field = digits.split([' ', ':', '-', '.']).next().unwrap_or("");
+    let precision = precision.unwrap_or(2);
+    if field.trim_start_matches('0').len() as u64 <= precision {
+        return Ok(());
+    }
+    let message = format!(
+        "interval field value {field} exceeds precision of {leading}({precision}) field; write {leading}({})",
+        field.len()
+    );
+    Err(Error::user("INVALID_INTERVAL", message))
+}
+
 /// An interval of months or of ms.
-fn interval_value(value: i64, is_months: bool) -> Expr {
+pub(crate) fn interval_value(value: i64, is_months: bool) -> Expr {
     match is_months {
         true => Expr::literal(
             ScalarValue::IntervalYearMonth(Some(value as i32)),
@@ -287,6 +302,14 @@ pub(crate) fn interval_text(value: &Value) -> Option<String> {
 pub(crate) fn interval_ms(expr: &Expr) -> Option<i64> {
     match expr.as_literal()? {
         ScalarValue::DurationMillisecond(ms) => *ms,
+        _ => None,
+    }
+}
+
+/// The value of a constant that is a string.
+pub(crate) fn text(expr: &Expr) -> Option<&str> {
+    match expr.as_literal()? {
+        ScalarValue::Utf8View(text) => text.as_deref(),
         _ => None,
     }
 }

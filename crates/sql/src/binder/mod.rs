@@ -18,6 +18,7 @@ mod group;
 mod insert;
 mod literal;
 mod over;
+mod quantified;
 mod query;
 mod scalar;
 mod scope;

@@ -97,6 +97,7 @@ impl Binder<'_> {
                 subquery,
                 negated,
             } => self.in_subquery(expr, subquery, *negated, clause),
+            E::AnyOp { .. } | E::AllOp { .. } => self.quantified(ast, clause),
             E::InList {
                 expr,
                 list,
@@ -475,7 +476,7 @@ impl Binder<'_> {
     }
 
     /// Binds a query inside an expression, which sees this clause's columns.
-    fn subquery(
+    pub(crate) fn subquery(
         &mut self,
         query: &Query,
         clause: &mut Clause<'_>,
@@ -509,7 +510,7 @@ impl Binder<'_> {
         ))
     }
 
-    fn in_subquery(
+    pub(crate) fn in_subquery(
         &mut self,
         value: &ast::Expr,
         query: &Query,
@@ -548,7 +549,7 @@ impl Binder<'_> {
     }
 }
 
-fn subquery_expr(
+pub(crate) fn subquery_expr(
     kind: SubqueryKind,
     plan: Arc<crate::plan::Plan>,
     data_type: flott_core::types::DataType,

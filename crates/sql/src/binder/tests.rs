@@ -49,6 +49,31 @@ fn aggregates_are_typed_by_their_groups() {
 }
 
 #[test]
+fn differences_of_times_are_intervals() {
+    assert_eq!(
+        columns("SELECT (ts - ts) DAY TO SECOND AS d, (ts - ts) MONTH AS m FROM bids"),
+        "(d INTERVAL DAY TO SECOND(3), m INTERVAL YEAR TO MONTH)"
+    );
+}
+
+#[test]
+fn window_times_grouped_by_stay_time_attributes() {
+    let grouped = "SELECT window_time AS rt, COUNT(*) AS c FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '5' SECOND)) GROUP BY window_start, window_end, window_time";
+    assert_eq!(
+        columns(grouped),
+        "(rt TIMESTAMP(3) *ROWTIME*, c BIGINT NOT NULL)"
+    );
+}
+
+#[test]
+fn columns_may_be_qualified_by_catalog_and_database() {
+    assert_eq!(
+        columns("SELECT default_catalog.default_database.bids.item FROM bids"),
+        "(item STRING)"
+    );
+}
+
+#[test]
 fn unnest_gives_fields_keys_and_positions() {
     let from = "FROM (VALUES (1, ARRAY[ROW(1,'x')], MAP['k', 1])) AS t(id, rs, m)";
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 
+use flott_core::types::LogicalType;
 use sqlparser::ast::{
     self, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, TrimWhereField, TypedString, Value, WindowSpec,
@@ -16,6 +17,9 @@ use super::words::{Words, is_word};
 use super::{hints, json, types};
 
 type PResult<T> = Result<T, ParserError>;
+
+/// The call that `(a - b) DAY` is held in; its arguments are `'MILLISECOND'` or `'MONTH'`, `b`, `a`.
+pub const INTERVAL_BETWEEN: &str = "INTERVAL_BETWEEN";
 
 /// Flink SQL for sqlparser's tokenizer and parser.
 #[derive(Debug, Clone, Copy, Default)]
@@ -145,12 +149,21 @@ impl Dialect for FlinkDialect {
         }
     }
 
+    /// A unit of time behind a parenthesis binds to it: `(a - b) DAY TO SECOND`.
+    fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<PResult<u8>> {
+        let is_difference = parser.get_current_token().token == Token::RParen && at_unit(parser);
+        is_difference.then(|| Ok(self.prec_value(Precedence::DoubleColon)))
+    }
+
     fn parse_infix(
         &self,
         parser: &mut Parser<'_>,
         expr: &Expr,
         _precedence: u8,
     ) -> Option<PResult<Expr>> {
+        if at_unit(parser) {
+            return Some(difference(parser, expr));
+        }
         let negated = parser.at_word("NOT");
         let offset = usize::from(negated);
         let is = |p: &Parser<'_>, i: usize, w: &str| is_word(&p.peek_nth_token_ref(i).token, w);
@@ -164,6 +177,35 @@ impl Dialect for FlinkDialect {
         (0..offset + 2).for_each(|_| parser.advance_token());
         Some(between(self, parser, expr, negated, symmetric))
     }
+}
+
+fn at_unit(parser: &Parser<'_>) -> bool {
+    let units = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
+    units.iter().any(|unit| parser.at_word(unit))
+}
+
+/// `(a - b) unit [TO unit]`: a call [`INTERVAL_BETWEEN`]`(unit, b, a)`.
+fn difference(parser: &mut Parser<'_>, expr: &Expr) -> PResult<Expr> {
+    let difference = match expr {
+        Expr::Nested(inner) => inner.as_ref(),
+        other => other,
+    };
+    let Expr::BinaryOp {
+        left,
+        op: ast::BinaryOperator::Minus,
+        right,
+    } = difference
+    else {
+        return parser.unexpected("an operator; an interval is written (a - b) DAY TO SECOND");
+    };
+    let span = parser.peek_token_ref().span;
+    let unit = match types::interval_units(parser)? {
+        LogicalType::IntervalYearMonth => "MONTH",
+        _ => "MILLISECOND",
+    };
+    let args = [string(unit), (**right).clone(), (**left).clone()];
+    let args = args.into_iter().map(unnamed).collect();
+    Ok(Expr::Function(call(INTERVAL_BETWEEN, span, args)))
 }
 
 /// `x BETWEEN SYMMETRIC a AND b` is `x BETWEEN a AND b OR x BETWEEN b AND a`.

@@ -24,6 +24,7 @@
 //! | `MAP['k', 1]`, `MULTISET[1]` | calls `MAP('k', 1)`, `MULTISET(1)` |
 //! | `ARRAY[1, 2]` | `Expr::Array` |
 //! | `ROW(1, 2)`; `(1, 2)` | call `ROW(1, 2)`; `Expr::Tuple` |
+//! | `(a - b) DAY TO SECOND` | call of [`INTERVAL_BETWEEN`] |
 //! | `x BETWEEN SYMMETRIC a AND b` | `(x BETWEEN a AND b OR x BETWEEN b AND a)` |
 //! | `MATCH_RECOGNIZE (… WITHIN i DEFINE …)` | a first definition of the symbol [`WITHIN_SYMBOL`] |
 //! | a reluctant quantifier `A+?` | the repetition `?` of a repetition |
@@ -58,7 +59,7 @@ mod words;
 use flott_core::{Error, Location, Result};
 
 pub use ast::Statement;
-pub use dialect::FlinkDialect;
+pub use dialect::{FlinkDialect, INTERVAL_BETWEEN};
 pub use hints::{Hint, select_hints, table_argument_hints, table_hints};
 pub use rewrite::WITHIN_SYMBOL;
 pub use sqlparser::ast::{Expr, Query};

@@ -52,6 +52,8 @@ fn expressions_of_flink_parse() {
         "INTERVAL '1.5' SECOND(2, 3)",
         "INTERVAL '90' MINUTE",
         "ts - INTERVAL '5' SECOND",
+        "(a - b) DAY TO SECOND",
+        "(a - b) MONTH > INTERVAL '2' MONTH",
         "DATE '2024-01-31'",
         "TIME '12:00:00'",
         "TIMESTAMP '2024-01-31 12:00:00.123'",

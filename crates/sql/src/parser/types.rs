@@ -75,6 +75,16 @@ pub(crate) fn data_type(parser: &mut Parser<'_>) -> PResult<DataType> {
     }
 }
 
+/// Parses the units of an interval at the cursor: `DAY TO SECOND`.
+pub(crate) fn interval_units(parser: &mut Parser<'_>) -> PResult<LogicalType> {
+    let mut types = Types {
+        parser,
+        open_angles: 0,
+        depth: 0,
+    };
+    types.interval_units()
+}
+
 struct Types<'p, 'a> {
     parser: &'p mut Parser<'a>,
     /// `>` of a `>>` token that are still to be used.
@@ -213,7 +223,8 @@ impl Types<'_, '_> {
         let varying = word.starts_with("VAR")
             || (word == "CHARACTER" || word == "CHAR" || word == "BINARY")
                 && self.parser.eat_word("VARYING");
-        let mut length = 1;
+        // As in Flink, a varying type without a length has no bound, and a fixed one has length 1.
+        let mut length = if varying { MAX_LENGTH } else { 1 };
         if self.parser.consume_token(&Token::LParen) {
             length = self.bounded(1, u64::from(MAX_LENGTH), "length")? as u32;
             self.parser.expect_token(&Token::RParen)?;
@@ -259,6 +270,10 @@ impl Types<'_, '_> {
 
     fn interval(&mut self) -> PResult<LogicalType> {
         self.parser.advance_token();
+        self.interval_units()
+    }
+
+    fn interval_units(&mut self) -> PResult<LogicalType> {
         let first = self.interval_unit()?;
         let last = match self.parser.eat_word("TO") {
             true => self.interval_unit()?,

@@ -153,6 +153,18 @@ impl Plan {
             schema: Schema::empty(),
         };
         node.schema = node.derive_schema();
+        if node.window.is_none() && node.grouping_sets.is_none() {
+            // Kept until the optimizer knows whether this is a window's aggregate.
+            let schema = node.schema.columns().iter().enumerate();
+            let schema = schema.map(|(i, column)| match node.keys.get(i) {
+                Some(&key) => {
+                    let time = node.input.schema().column(key).time;
+                    column.clone().with_time(time)
+                }
+                None => column.clone(),
+            });
+            node.schema = schema.collect();
+        }
         Arc::new(Plan::Aggregate(node))
     }
 

@@ -1,7 +1,12 @@
 //! Joins.
 
+use std::sync::Arc;
+
+use datafusion_common::ScalarValue;
 use flott_core::Result;
 use flott_core::changelog::ChangelogMode;
+use flott_core::graph::NodeKind;
+use flott_core::operator::OperatorFactory;
 use flott_core::options::{OptionDef, OptionType};
 use flott_core::schema::{Column, Schema};
 use flott_table::operators::calc::CalcConfig;
@@ -13,7 +18,7 @@ use flott_table::operators::join::{
 use super::lower::Lowering;
 use super::order::updating;
 use super::stream::{Distribution, Stream};
-use crate::expr::Expr;
+use crate::expr::{Expr, ExprKind};
 use crate::plan::{Join, JoinKind, JoinMode};
 
 pub(super) const STATE_TTL: OptionDef = OptionDef::new(
@@ -37,15 +42,10 @@ impl JoinKeys {
     fn of(condition: &Expr, num_left: usize) -> Self {
         let mut keys = Self::default();
         for conjunct in condition.clone().conjuncts() {
-            let equal = conjunct.as_call("=").map(|args| (args, false));
-            let pair = equal.or_else(|| {
-                conjunct
-                    .as_call("IS NOT DISTINCT FROM")
-                    .map(|args| (args, true))
-            });
-            let sides = pair.and_then(|(args, null_safe)| match args {
-                [a, b] => split_sides(a, b, num_left).map(|(l, r)| (l, r, null_safe)),
-                _ => None,
+            let pair = operands(conjunct.as_call("=")).map(|pair| (pair, false));
+            let pair = pair.or_else(|| null_safe_operands(&conjunct).map(|pair| (pair, true)));
+            let sides = pair.and_then(|((a, b), null_safe)| {
+                split_sides(a, b, num_left).map(|(l, r)| (l, r, null_safe))
             });
             match sides {
                 Some((left, right, null_safe)) => {
@@ -58,6 +58,63 @@ impl JoinKeys {
         }
         keys
     }
+}
+
+fn operands(args: Option<&[Expr]>) -> Option<(&Expr, &Expr)> {
+    match args? {
+        [a, b] => Some((a, b)),
+        _ => None,
+    }
+}
+
+/// `a` and `b` of `a = b OR (a IS NULL AND b IS NULL)`, and of the CASE that
+/// `a IS NOT DISTINCT FROM b` is bound to.
+fn null_safe_operands(condition: &Expr) -> Option<(&Expr, &Expr)> {
+    let (equal, both_null) = match &condition.kind {
+        ExprKind::Or(parts) => match parts.as_slice() {
+            [a, b] if a.as_call("=").is_some() => (a, Some(b)),
+            [a, b] => (b, Some(a)),
+            _ => return None,
+        },
+        ExprKind::Case {
+            branches,
+            otherwise,
+        } => match branches.as_slice() {
+            [(both_null, yes), (_, no)] if yes.is_true() && is_false(no) => {
+                (otherwise.as_ref(), Some(both_null))
+            }
+            // One of them is NOT NULL.
+            [(_, no)] if is_false(no) => (otherwise.as_ref(), None),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let (a, b) = operands(equal.as_call("="))?;
+    let Some(both_null) = both_null else {
+        return (!a.data_type.nullable || !b.data_type.nullable).then_some((a, b));
+    };
+    let ExprKind::And(tests) = &both_null.kind else {
+        return None;
+    };
+    let tests_null = |operand: &Expr| tests.iter().any(|test| is_null_test(test, operand));
+    (tests.len() == 2 && tests_null(a) && tests_null(b)).then_some((a, b))
+}
+
+/// Whether `test` is `operand IS NULL`, before or after the comparison's cast.
+fn is_null_test(test: &Expr, operand: &Expr) -> bool {
+    let ExprKind::IsNull(tested) = &test.kind else {
+        return false;
+    };
+    let uncast = match &operand.kind {
+        ExprKind::Cast { expr, .. } => expr,
+        _ => operand,
+    };
+    let key = tested.key();
+    key == operand.key() || key == uncast.key()
+}
+
+fn is_false(expr: &Expr) -> bool {
+    expr.as_literal() == Some(&ScalarValue::Boolean(Some(false)))
 }
 
 /// The operands as left side and right side, if each is over one side.
@@ -144,86 +201,14 @@ impl Lowering<'_> {
             |stream: &Stream, keys: &[usize]| stream.by_key(if is_single { &[] } else { keys });
         let ((left_edge, parallelism), (right_edge, _)) =
             (by(&left, &left_keys), by(&right, &right_keys));
-        let (left_is_append, right_is_append) =
-            (left.mode.is_append_only(), right.mode.is_append_only());
-        let edges = vec![left_edge, right_edge];
-        let name = join_name(node);
-        let (id, mode) = match &node.mode {
-            JoinMode::Regular => {
-                let ttl = self.state_ttl_ms()?;
-                let config = RegularJoinConfig {
-                    inputs,
-                    left_is_append,
-                    right_is_append,
-                    left_ttl_ms: ttl,
-                    right_ttl_ms: ttl,
-                };
-                let is_final = left_is_append
-                    && right_is_append
-                    && matches!(node.kind, JoinKind::Inner | JoinKind::Semi);
-                let mode = if is_final {
-                    ChangelogMode::APPEND
-                } else {
-                    updating(true)
-                };
-                (
-                    self.add_operator(name, config, edges, &schema, parallelism),
-                    mode,
-                )
-            }
-            JoinMode::Interval {
-                left_time,
-                right_time,
-                lower_ms,
-                upper_ms,
-                is_proctime,
-            } => {
-                let config = IntervalJoinConfig {
-                    inputs,
-                    left_time: *left_time,
-                    right_time: *right_time,
-                    lower_ms: *lower_ms,
-                    upper_ms: *upper_ms,
-                    is_proctime: *is_proctime,
-                };
-                let id = self.add_operator(name, config, edges, &schema, parallelism);
-                (id, ChangelogMode::APPEND)
-            }
-            JoinMode::Window {
-                left: left_window,
-                right: right_window,
-            } => {
-                let config = WindowJoinConfig {
-                    inputs,
-                    left_window: *left_window,
-                    right_window: *right_window,
-                    time_zone: self.attached_zone(&node.left),
-                };
-                let id = self.add_operator(name, config, edges, &schema, parallelism);
-                (id, ChangelogMode::APPEND)
-            }
-            JoinMode::Temporal {
-                left_time,
-                right_time,
-            } => {
-                let config = TemporalJoinConfig {
-                    inputs,
-                    left_time: *left_time,
-                    right_time: *right_time,
-                };
-                (
-                    self.add_operator(name, config, edges, &schema, parallelism),
-                    left.mode,
-                )
-            }
-            JoinMode::Lookup => {
-                let config = LookupJoinConfig { inputs };
-                (
-                    self.add_operator(name, config, edges, &schema, parallelism),
-                    left.mode,
-                )
-            }
-        };
+        let (factory, mode) = self.join_operator(node, inputs, &left, &right)?;
+        let id = self.add_node(
+            join_name(node),
+            NodeKind::Operator(factory),
+            vec![left_edge, right_edge],
+            &schema,
+            parallelism,
+        );
         let mode = ChangelogMode {
             update_before: mode.update_before && (needs || mode.delete),
             ..mode
@@ -244,6 +229,80 @@ impl Lowering<'_> {
             upsert_key: None,
             distribution,
             parallelism,
+        })
+    }
+
+    /// The operator of a join's mode, and the changelog that it gives.
+    fn join_operator(
+        &self,
+        node: &Join,
+        inputs: JoinInputs,
+        left: &Stream,
+        right: &Stream,
+    ) -> Result<(Arc<dyn OperatorFactory>, ChangelogMode)> {
+        Ok(match node.mode {
+            JoinMode::Regular => {
+                let ttl = self.state_ttl_ms()?;
+                let (left_is_append, right_is_append) =
+                    (left.mode.is_append_only(), right.mode.is_append_only());
+                let never_takes_back = matches!(node.kind, JoinKind::Inner | JoinKind::Semi);
+                let is_final = left_is_append && right_is_append && never_takes_back;
+                let config = RegularJoinConfig {
+                    inputs,
+                    left_is_append,
+                    right_is_append,
+                    left_ttl_ms: ttl,
+                    right_ttl_ms: ttl,
+                };
+                let mode = if is_final {
+                    ChangelogMode::APPEND
+                } else {
+                    updating(true)
+                };
+                (Arc::new(config), mode)
+            }
+            JoinMode::Interval {
+                left_time,
+                right_time,
+                lower_ms,
+                upper_ms,
+                is_proctime,
+            } => {
+                let config = IntervalJoinConfig {
+                    inputs,
+                    left_time,
+                    right_time,
+                    lower_ms,
+                    upper_ms,
+                    is_proctime,
+                };
+                (Arc::new(config), ChangelogMode::APPEND)
+            }
+            JoinMode::Window {
+                left: left_window,
+                right: right_window,
+            } => {
+                let time_zone = self.attached_zone(&node.left);
+                let config = WindowJoinConfig {
+                    inputs,
+                    left_window,
+                    right_window,
+                    time_zone,
+                };
+                (Arc::new(config), ChangelogMode::APPEND)
+            }
+            JoinMode::Temporal {
+                left_time,
+                right_time,
+            } => (
+                Arc::new(TemporalJoinConfig {
+                    inputs,
+                    left_time,
+                    right_time,
+                }),
+                left.mode,
+            ),
+            JoinMode::Lookup => (Arc::new(LookupJoinConfig { inputs }), left.mode),
         })
     }
 

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int32Array, MapArray, StringViewBuilder, StructArray,
+    UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::take;
 use arrow::datatypes::{Float64Type, Int64Type};
+use flott_core::java_map::sort_as_java_map;
 use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
 
@@ -44,7 +47,7 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[
                 result: LogicalType::Multiset(Arc::new(argument.clone())).not_null(),
             })
         },
-        create: |types, _| counted::Counted::boxed(types, counted::Finish::All(multisets)),
+        create: |types, _| counted::Counted::boxed(types, counted::Finish::Arrived(multisets)),
         is_order_sensitive: false,
         ..ARRAY_AGG
     },
@@ -60,7 +63,7 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[
         doc: "PERCENTILE(x, p [, frequency]) is the exact percentile of the values at p, from 0 \
               to 1, interpolated; p may be an array.",
         bind: bind_percentile,
-        create: |types, _| counted::Counted::boxed(types, counted::Finish::All(percentiles)),
+        create: |types, _| counted::Counted::boxed(types, counted::Finish::Ascending(percentiles)),
         is_order_sensitive: false,
         ..ARRAY_AGG
     },
@@ -82,9 +85,19 @@ fn multisets(lists: &Lists, types: &AggregateTypes) -> Result<ArrayRef> {
     let map = types.result.to_arrow();
     let (entries, fields) =
         entry_fields(&map).ok_or_else(|| Error::internal("a multiset is not a map"))?;
-    let counts = lists.columns[1].as_primitive::<Int64Type>();
+    let mut order = Vec::with_capacity(lists.columns[0].len());
+    for list in 0..lists.len() {
+        let start = order.len();
+        order.extend(lists.range(list));
+        // As Flink's client prints it.
+        sort_as_java_map(&lists.columns[0], &mut order[start..]);
+    }
+    let order = UInt64Array::from_iter_values(order.into_iter().map(|p| p as u64));
+    let values = take(&lists.columns[0], &order, None)?;
+    let counts = take(&lists.columns[1], &order, None)?;
+    let counts = counts.as_primitive::<Int64Type>();
     let counts = Int32Array::from_iter_values(counts.values().iter().map(|&c| c as i32));
-    let columns = vec![lists.columns[0].clone(), Arc::new(counts) as ArrayRef];
+    let columns = vec![values, Arc::new(counts) as ArrayRef];
     let items = StructArray::try_new(fields, columns, None)?;
     let offsets = OffsetBuffer::new(lists.offsets.clone().into());
     Ok(Arc::new(MapArray::try_new(

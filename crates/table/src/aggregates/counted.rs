@@ -17,15 +17,26 @@ use super::{Accumulator, AggregateTypes};
 pub(super) enum Finish {
     Least,
     Greatest,
-    /// Of lists of the values and, in the last column, BIGINT counts.
-    All(fn(&Lists, &AggregateTypes) -> Result<ArrayRef>),
+    /// Of lists of the values in the order in which they came and, in the last column, BIGINT
+    /// counts.
+    Arrived(fn(&Lists, &AggregateTypes) -> Result<ArrayRef>),
+    /// The same in ascending order.
+    Ascending(fn(&Lists, &AggregateTypes) -> Result<ArrayRef>),
+}
+
+/// How often a value is there, and its number in the order of arrival.
+struct Entry {
+    count: i64,
+    number: u64,
 }
 
 /// Values with counts, by group. Counts below 0 are kept for the values to come.
 pub(super) struct Counted {
     encoder: Encoder,
     types: AggregateTypes,
-    groups: Vec<BTreeMap<Box<[u8]>, i64>>,
+    groups: Vec<BTreeMap<Box<[u8]>, Entry>>,
+    /// Numbers the values in the order in which they came.
+    next_number: u64,
     finish: Finish,
 }
 
@@ -35,18 +46,23 @@ impl Counted {
             encoder: Encoder::new(&types.arguments)?,
             types: types.clone(),
             groups: Vec::new(),
+            next_number: 0,
             finish,
         }))
     }
 
-    fn count(values: &mut BTreeMap<Box<[u8]>, i64>, value: &[u8], change: i64) {
+    fn count(&mut self, group: usize, value: &[u8], change: i64) {
+        let values = &mut self.groups[group];
         match values.get_mut(value) {
-            Some(count) if *count + change == 0 => {
+            Some(entry) if entry.count + change == 0 => {
                 values.remove(value);
             }
-            Some(count) => *count += change,
+            Some(entry) => entry.count += change,
             None if change != 0 => {
-                values.insert(value.into(), change);
+                let number = self.next_number;
+                self.next_number += 1;
+                let count = change;
+                values.insert(value.into(), Entry { count, number });
             }
             None => {}
         }
@@ -56,10 +72,16 @@ impl Counted {
         let mut offsets = vec![0];
         let (mut values, mut counts) = (Vec::new(), Vec::new());
         for &group in groups {
-            let shown = self.groups[group as usize].iter();
-            for (value, &count) in shown.filter(|(_, c)| is_shown(**c)) {
+            let mut shown: Vec<_> = self.groups[group as usize]
+                .iter()
+                .filter(|(_, entry)| is_shown(entry.count))
+                .collect();
+            if !matches!(self.finish, Finish::Ascending(_)) {
+                shown.sort_by_key(|(_, entry)| entry.number);
+            }
+            for (value, entry) in shown {
                 values.push(value.as_ref());
-                counts.push(count);
+                counts.push(entry.count);
             }
             offsets.push(values.len() as i32);
         }
@@ -91,14 +113,14 @@ impl Accumulator for Counted {
         let nulls = arguments[0].logical_nulls();
         each_row(groups, nulls.as_ref(), filter, adds, |row, group, adds| {
             let change = if adds { 1 } else { -1 };
-            Self::count(&mut self.groups[group], rows.row(row).data(), change);
+            self.count(group, rows.row(row).data(), change);
         });
         Ok(())
     }
 
     fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
-        fn present<'a>((value, count): (&'a Box<[u8]>, &i64)) -> Option<&'a [u8]> {
-            (*count > 0).then_some(value.as_ref())
+        fn present<'a>((value, entry): (&'a Box<[u8]>, &Entry)) -> Option<&'a [u8]> {
+            (entry.count > 0).then_some(value.as_ref())
         }
         let values = groups.iter().map(|&g| &self.groups[g as usize]);
         match &self.finish {
@@ -110,7 +132,9 @@ impl Accumulator for Counted {
                 let greatest = values.map(|v| v.iter().rev().find_map(present));
                 self.encoder.decode_or_null(greatest)
             }
-            Finish::All(finish) => finish(&self.lists(groups, |c| c > 0)?, &self.types),
+            Finish::Arrived(finish) | Finish::Ascending(finish) => {
+                finish(&self.lists(groups, |c| c > 0)?, &self.types)
+            }
         }
     }
 
@@ -133,8 +157,8 @@ impl Accumulator for Counted {
         let rows = self.encoder.encode(&lists.columns)?;
         let items = lists.offsets[0] as usize..lists.offsets[lists.len()] as usize;
         for item in items {
-            let values = &mut self.groups[item_groups[item] as usize];
-            Self::count(values, rows.row(item).data(), counts[item]);
+            let group = item_groups[item] as usize;
+            self.count(group, rows.row(item).data(), counts[item]);
         }
         Ok(())
     }
@@ -145,6 +169,6 @@ impl Accumulator for Counted {
 
     fn size_bytes(&self) -> usize {
         let values = self.groups.iter().flat_map(BTreeMap::keys);
-        values.map(|v| v.len() + 32).sum()
+        values.map(|v| v.len() + 40).sum()
     }
 }

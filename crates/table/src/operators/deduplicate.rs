@@ -11,6 +11,7 @@ use flott_core::hash::hash_columns;
 use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
 
 use super::evaluate::{batch_of, milliseconds};
+use super::first_row::FirstRowByTime;
 use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
 
 /// Which row of a key is kept.
@@ -22,8 +23,9 @@ pub enum Keep {
 
 /// `ROW_NUMBER() OVER (PARTITION BY … ORDER BY time) = 1` over append-only input.
 ///
-/// In order of a rowtime, a later or equal time replaces the last row, and an earlier one the
-/// first; in order of arrival the first row stays for ever (insert-only output).
+/// In order of a rowtime, a later or equal time replaces the last row, and the first row is sent
+/// when the watermark passes it, so that late rows are dropped; in order of arrival the first row
+/// stays for ever. The output of first rows is insert-only.
 #[derive(Debug, Clone)]
 pub struct DeduplicateConfig {
     /// The input is exchanged by these columns.
@@ -48,7 +50,10 @@ impl OperatorFactory for DeduplicateConfig {
                 }));
             }
             (None, Keep::Last) => Choice::Latest,
-            (Some(column), Keep::First) => Choice::LeastTime(column),
+            (Some(column), Keep::First) => {
+                let first = FirstRowByTime::new(column, &self.partition_columns, &self.schema)?;
+                return Ok(Box::new(first));
+            }
             (Some(column), Keep::Last) => Choice::GreatestTime(column),
         };
         let key_columns = &self.partition_columns;
@@ -150,8 +155,6 @@ const ROWS: &str = "rows";
 #[derive(Debug, Clone, Copy)]
 enum Choice {
     Latest,
-    /// The rowtime column; of equal times the first.
-    LeastTime(usize),
     /// The rowtime column; of equal times the last.
     GreatestTime(usize),
 }
@@ -203,9 +206,7 @@ impl RowOfKey {
     fn times(&self, rows: &RecordBatch) -> Result<Option<Int64Array>> {
         Ok(match self.choice {
             Choice::Latest => None,
-            Choice::LeastTime(column) | Choice::GreatestTime(column) => {
-                Some(milliseconds(rows.column(column))?)
-            }
+            Choice::GreatestTime(column) => Some(milliseconds(rows.column(column))?),
         })
     }
 
@@ -213,7 +214,6 @@ impl RowOfKey {
     fn replaces(&self, old: Kept, time_ms: i64) -> bool {
         match self.choice {
             Choice::Latest => true,
-            Choice::LeastTime(_) => time_ms < old.time_ms,
             Choice::GreatestTime(_) => time_ms >= old.time_ms,
         }
     }
@@ -394,13 +394,24 @@ mod tests {
     }
 
     #[test]
-    fn the_first_row_by_time_yields_to_earlier_ones() {
-        assert_eq!(
-            run(harness(Keep::First, Some(2)), &ROWS_IN),
-            [
-                "+I 1 b", "+I 2 x", "-U 1 b", "+U 1 a", "-U 2 x", "+U 2 y", "+I 3 z"
-            ]
+    fn the_first_row_by_time_waits_for_the_watermark() {
+        let mut open = harness(Keep::First, Some(2)).open().unwrap();
+        open.process(0, ROWS_IN[0]).unwrap();
+        open.process(0, ROWS_IN[1]).unwrap();
+        assert!(open.drain().is_empty());
+        let noon_ms = 12 * 3_600_000;
+        open.watermark(0, noon_ms + 1_000).unwrap();
+        let drained = |lines: Vec<String>| lines.join("; ");
+        let first = drained(open.drain());
+        assert!(
+            first.contains("+I | 1 | a") && first.contains("+I | 2 | x"),
+            "{first}"
         );
+        // Key 2 has had its row, and key 3's row is late.
+        open.process(0, ROWS_IN[3]).unwrap();
+        open.watermark(0, noon_ms + 9_000).unwrap();
+        let rest = drained(open.drain());
+        assert!(!rest.contains("+I"), "{rest}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod collect;
 pub mod deduplicate;
 pub(crate) mod evaluate;
 pub mod expand;
+mod first_row;
 pub mod group_aggregate;
 pub mod join;
 pub mod limit;

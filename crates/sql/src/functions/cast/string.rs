@@ -35,7 +35,11 @@ pub fn parse_array(
     };
     let mut zone = ZoneCursor::new(options.time_zone);
     match to {
-        LogicalType::Boolean => parser.run::<Bool>(parse_boolean),
+        // Unlike numbers, not with blanks around it.
+        LogicalType::Boolean => parser.run::<Bool>(|t| match t.trim().len() == t.len() {
+            true => parse_boolean(t),
+            false => None,
+        }),
         LogicalType::TinyInt => parser.run::<Int8Type>(|t| parse_integer(t)?.try_into().ok()),
         LogicalType::SmallInt => parser.run::<Int16Type>(|t| parse_integer(t)?.try_into().ok()),
         LogicalType::Int => parser.run::<Int32Type>(|t| parse_integer(t)?.try_into().ok()),

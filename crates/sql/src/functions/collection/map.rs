@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, UInt64Array};
+use arrow::compute::take;
+use flott_core::java_map::sort_as_java_map;
 use flott_core::types::{DataType, LogicalType, RowField};
 use flott_core::{Error, Result};
 
@@ -167,7 +169,32 @@ fn union(args: &Args, key: &DataType, value: &DataType) -> Result<ArrayRef> {
             .for_each(|(source, index)| gather.pick(*source, *index));
         gather.end_row();
     }
-    gather.finish_map(key, value)
+    in_java_order(&gather.finish_map(key, value)?)
+}
+
+/// The maps with their entries in the order in which Flink shows them.
+fn in_java_order(maps: &ArrayRef) -> Result<ArrayRef> {
+    let maps = maps.as_map();
+    let mut order: Vec<usize> = (0..maps.keys().len()).collect();
+    for bounds in maps.offsets().windows(2) {
+        sort_as_java_map(
+            maps.keys(),
+            &mut order[bounds[0] as usize..bounds[1] as usize],
+        );
+    }
+    let order = UInt64Array::from_iter_values(order.into_iter().map(|p| p as u64));
+    let entries = take(maps.entries(), &order, None)?;
+    let (field, is_sorted) = match maps.data_type() {
+        arrow::datatypes::DataType::Map(field, is_sorted) => (field.clone(), *is_sorted),
+        other => return Err(Error::internal(format!("{other} is no map"))),
+    };
+    Ok(Arc::new(MapArray::try_new(
+        field,
+        maps.offsets().clone(),
+        entries.as_struct().clone(),
+        maps.nulls().cloned(),
+        is_sorted,
+    )?))
 }
 
 fn bind_from_arrays(ctx: &BindContext<'_>) -> Result<BoundFunction> {

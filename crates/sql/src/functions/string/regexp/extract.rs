@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::Int32Type;
+use flott_core::Result;
 use flott_core::types::LogicalType;
-use flott_core::{Error, Result};
-use regex::Regex;
 
 use super::pattern::{Patterns, for_each_match};
 use super::pattern_kernel;
@@ -34,7 +33,7 @@ pub static REGEXP_EXTRACT_ALL: FunctionDef = FunctionDef {
     group: FunctionGroup::String,
     syntax: "REGEXP_EXTRACT_ALL(string, regex[, group])",
     doc: "All that a group of the regular expression matches, as an array; the group is 1 when it is \
-          not given.",
+          not given. NULL when there is no such group, and for an invalid expression.",
     examples: &[("REGEXP_EXTRACT_ALL('a1b22', '[0-9]+', 0)", "[1, 22]")],
     is_deterministic: true,
     bind: bind_extract_all,
@@ -106,8 +105,14 @@ fn extract_all(args: &Args, patterns: &mut Patterns) -> Result<ArrayRef> {
             lists.append_null();
             continue;
         };
-        let regex = patterns.required(pattern)?;
-        let group = checked_group(regex, group)?;
+        let (Some(regex), Ok(group)) = (patterns.get(pattern)?, usize::try_from(group)) else {
+            lists.append_null();
+            continue;
+        };
+        if group >= regex.captures_len() {
+            lists.append_null();
+            continue;
+        }
         let source_row = if args.is_constant(0) { 0 } else { row };
         let mut num_items = 0;
         for_each_match(regex, text, |captures| {
@@ -123,15 +128,6 @@ fn extract_all(args: &Args, patterns: &mut Patterns) -> Result<ArrayRef> {
         lists.append(num_items);
     }
     lists.finish(&LogicalType::STRING.nullable(), items.finish())
-}
-
-fn checked_group(regex: &Regex, group: i32) -> Result<usize> {
-    let last = regex.captures_len() - 1;
-    let checked = usize::try_from(group).ok().filter(|group| *group <= last);
-    checked.ok_or_else(|| {
-        let message = format!("the group {group} of REGEXP_EXTRACT_ALL is not from 0 to {last}");
-        Error::user("INVALID_ARGUMENT", message)
-    })
 }
 
 #[cfg(test)]
@@ -193,7 +189,11 @@ mod tests {
         assert_eq!(found.as_list::<i32>().value_length(1), 0);
         assert!(found.is_null(2));
         let wrong = [text("a"), text("a"), int(3)];
-        assert!(call(&REGEXP_EXTRACT_ALL, &wrong).is_err());
+        assert!(
+            call(&REGEXP_EXTRACT_ALL, &wrong)
+                .expect("an array")
+                .is_null(0)
+        );
     }
 
     #[test]

@@ -1,0 +1,186 @@
+//! The first row of each key in order of a rowtime: insert-only output.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::Array;
+use arrow::datatypes::{Schema, SchemaRef};
+use flott_core::Result;
+use flott_core::changelog::ChangelogBatch;
+use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot};
+
+use super::evaluate::{batch_of, milliseconds};
+use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
+
+const WAITING: &str = "waiting";
+const SENT: &str = "sent";
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    /// Its first row so far, which waits for the watermark.
+    Waiting {
+        slot: u32,
+        time_ms: i64,
+    },
+    Sent,
+}
+
+/// Holds the first row of each key until the watermark passes it; of equal times the first to
+/// come. Late rows, and rows of keys that have had their row, are dropped.
+pub(super) struct FirstRowByTime {
+    rowtime_column: usize,
+    key_columns: Vec<usize>,
+    schema: SchemaRef,
+    partitions: Partitions,
+    store: RowStore,
+    known: Vec<Known>,
+    /// The times and numbers of the keys whose rows wait.
+    waiting: BTreeSet<(i64, u32)>,
+    watermark: i64,
+    context: Option<OperatorContext>,
+}
+
+impl FirstRowByTime {
+    pub fn new(rowtime_column: usize, key_columns: &[usize], schema: &SchemaRef) -> Result<Self> {
+        Ok(Self {
+            rowtime_column,
+            key_columns: key_columns.to_vec(),
+            schema: schema.clone(),
+            partitions: Partitions::new(schema, key_columns)?,
+            store: RowStore::new(schema.clone()),
+            known: Vec::new(),
+            waiting: BTreeSet::new(),
+            watermark: i64::MIN,
+            context: None,
+        })
+    }
+
+    fn key_schema(&self) -> SchemaRef {
+        let fields = self
+            .key_columns
+            .iter()
+            .map(|&c| self.schema.field(c).clone());
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// Takes rows in; gives the number of late ones.
+    fn take(&mut self, rows: &arrow::record_batch::RecordBatch) -> Result<u64> {
+        let numbers = self.partitions.assign(rows)?;
+        self.known.resize(self.partitions.bound(), Known::default());
+        let times = milliseconds(rows.column(self.rowtime_column))?;
+        let mut num_late = 0;
+        for (row, &number) in numbers.iter().enumerate() {
+            let time_ms = match times.is_valid(row) {
+                true => times.value(row),
+                false => i64::MIN,
+            };
+            if time_ms <= self.watermark {
+                num_late += 1;
+                continue;
+            }
+            match self.known[number as usize] {
+                Known::Sent => continue,
+                Known::Waiting { time_ms: first, .. } if first <= time_ms => continue,
+                Known::Waiting { slot, time_ms } => {
+                    self.store.release(slot);
+                    self.waiting.remove(&(time_ms, number));
+                }
+                Known::Nothing => {}
+            }
+            let slot = self.store.allocate(row);
+            self.known[number as usize] = Known::Waiting { slot, time_ms };
+            self.waiting.insert((time_ms, number));
+        }
+        self.store.commit(rows)?;
+        self.store.sweep()?;
+        // Keys that have had late rows only, which may stand there more than once.
+        let mut unused = numbers;
+        unused.retain(|&number| matches!(self.known[number as usize], Known::Nothing));
+        unused.sort_unstable();
+        unused.dedup();
+        unused.into_iter().for_each(|n| self.partitions.remove(n));
+        Ok(num_late)
+    }
+}
+
+impl Operator for FirstRowByTime {
+    fn open(&mut self, context: &OperatorContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn process(&mut self, _: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
+        let num_late = self.take(batch.rows())?;
+        if let Some(context) = &self.context {
+            context.metrics.num_late_records_dropped.add(num_late);
+            context.metrics.num_keys.set(self.partitions.len() as i64);
+        }
+        Ok(())
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
+        self.watermark = watermark;
+        let mut slots = Vec::new();
+        while let Some(&(time_ms, number)) = self.waiting.first()
+            && time_ms <= watermark
+        {
+            self.waiting.pop_first();
+            let known = std::mem::replace(&mut self.known[number as usize], Known::Sent);
+            if let Known::Waiting { slot, .. } = known {
+                slots.push(slot);
+            }
+        }
+        if !slots.is_empty() {
+            out.emit(ChangelogBatch::insert_only(self.store.rows(&slots)?))?;
+            slots.iter().for_each(|&slot| self.store.release(slot));
+            self.store.sweep()?;
+        }
+        out.watermark(watermark)
+    }
+
+    fn snapshot(&mut self) -> Result<StateSnapshot> {
+        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let key_group = |number: u32| self.partitions.key_group(number, max_parallelism);
+        let (mut slots, mut waiting, mut sent) = (Vec::new(), Vec::new(), Vec::new());
+        for number in self.partitions.all() {
+            match self.known[number as usize] {
+                Known::Waiting { slot, .. } => {
+                    slots.push(slot);
+                    waiting.push(key_group(number));
+                }
+                _ => sent.push(number),
+            }
+        }
+        let sent_groups = sent.iter().map(|&number| key_group(number)).collect();
+        let keys = self.partitions.key_columns(&sent)?;
+        let keys = batch_of(self.key_schema(), keys, sent.len())?;
+        let rows = self.store.rows(&slots)?;
+        Ok(StateSnapshot {
+            tables: vec![
+                keyed_table(WAITING, waiting, Vec::new(), rows)?,
+                keyed_table(SENT, sent_groups, Vec::new(), keys)?,
+            ],
+        })
+    }
+
+    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        for batch in snapshot.table(WAITING) {
+            let ([], rows) = split_keyed::<0>(batch, &self.schema)?;
+            self.take(&rows)?;
+        }
+        for batch in snapshot.table(SENT) {
+            let ([], keys) = split_keyed::<0>(batch, &self.key_schema())?;
+            let numbers = self
+                .partitions
+                .assign_columns(keys.columns(), keys.num_rows())?;
+            self.known.resize(self.partitions.bound(), Known::default());
+            for number in numbers {
+                self.known[number as usize] = Known::Sent;
+            }
+        }
+        Ok(())
+    }
+}
