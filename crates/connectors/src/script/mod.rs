@@ -47,29 +47,34 @@ pub struct ScriptHub {
 #[derive(Default)]
 struct Script {
     steps: Vec<ScriptStep>,
-    readers: Vec<ReaderEntry>,
+    /// Of every job that reads the table, from its start on.
+    readers: Vec<Arc<Progress>>,
 }
 
-struct ReaderEntry {
-    waker: Waker,
-    /// The next step that the reader will take.
-    position: Arc<AtomicUsize>,
+/// How far a job has read a table.
+#[derive(Default)]
+struct Progress {
+    /// Wakes the reader; `None` until it has begun.
+    waker: Mutex<Option<Waker>>,
+    /// The next step that the reader will take; [`GONE`] when it will take no more.
+    position: AtomicUsize,
 }
+
+const GONE: usize = usize::MAX;
 
 impl ScriptHub {
     /// Adds a step to the table of this name and wakes its readers.
     pub fn push(&self, table: &str, step: ScriptStep) {
-        let wakers = {
+        let readers = {
             let mut tables = self.tables.lock();
             let script = tables.entry(table.to_string()).or_default();
             script.steps.push(step);
-            script
-                .readers
-                .iter()
-                .map(|r| r.waker.clone())
-                .collect::<Vec<_>>()
+            script.readers.clone()
         };
-        wakers.iter().for_each(|wake| wake());
+        for reader in readers {
+            let waker = reader.waker.lock().clone();
+            waker.iter().for_each(|wake| wake());
+        }
     }
 
     /// Whether every reader has taken every step.
@@ -98,7 +103,7 @@ impl ScriptHub {
             .and_then(|script| script.steps.get(position).cloned())
     }
 
-    fn add_reader(&self, table: &str, reader: ReaderEntry) {
+    fn add_reader(&self, table: &str, reader: Arc<Progress>) {
         self.tables
             .lock()
             .entry(table.to_string())
@@ -143,6 +148,7 @@ impl ConnectorFactory for ScriptConnector {
             schema: fields_schema(&context.table.source_schema(), &request.fields)?,
             fields: request.fields,
             mode,
+            progress: Arc::default(),
         }))
     }
 
@@ -160,6 +166,7 @@ struct ScriptSource {
     schema: Schema,
     fields: Vec<FieldPath>,
     mode: ChangelogMode,
+    progress: Arc<Progress>,
 }
 
 impl TableSource for ScriptSource {
@@ -184,8 +191,10 @@ impl TableSource for ScriptSource {
         _: usize,
         restored: Option<&[u8]>,
     ) -> Result<Box<dyn SplitEnumerator>> {
+        // Known from now on, so that nobody takes the table for read before its reader begins.
+        self.hub.add_reader(&self.table, self.progress.clone());
         Ok(Box::new(OneSplit {
-            is_taken: restored.is_some(),
+            is_taken: restored == Some(&[1]),
         }))
     }
 
@@ -194,13 +203,14 @@ impl TableSource for ScriptSource {
             Some(split) => Some(decode(split)?),
             None => None,
         };
+        *self.progress.waker.lock() = Some(context.waker.clone());
         Ok(Box::new(ScriptReader {
             hub: self.hub.clone(),
             table: self.table.clone(),
             schema: self.schema.to_arrow(),
             fields: self.fields.clone(),
             position,
-            progress: None,
+            progress: self.progress.clone(),
             context,
         }))
     }
@@ -219,7 +229,7 @@ impl SplitEnumerator for OneSplit {
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
-        Ok(Vec::new())
+        Ok(vec![u8::from(self.is_taken)])
     }
 }
 
@@ -244,27 +254,12 @@ struct ScriptReader {
     fields: Vec<FieldPath>,
     /// The next step; `None` until the split is taken.
     position: Option<usize>,
-    /// Tells the hub of the position; `None` until the split is taken.
-    progress: Option<Arc<AtomicUsize>>,
+    /// Tells the hub of the position.
+    progress: Arc<Progress>,
     context: ReaderContext,
 }
 
 impl ScriptReader {
-    /// The counter that tells the hub of the position; the reader is known to it from now on.
-    fn progress(&mut self, position: usize) -> Arc<AtomicUsize> {
-        let (hub, table, waker) = (&self.hub, &self.table, &self.context.waker);
-        let progress = self.progress.get_or_insert_with(|| {
-            let progress = Arc::new(AtomicUsize::new(position));
-            let entry = ReaderEntry {
-                waker: waker.clone(),
-                position: progress.clone(),
-            };
-            hub.add_reader(table, entry);
-            progress
-        });
-        progress.clone()
-    }
-
     fn project(&self, batch: &ChangelogBatch) -> Result<ChangelogBatch> {
         let columns = self
             .fields
@@ -292,11 +287,11 @@ impl SourceReader for ScriptReader {
             },
         };
         self.position = Some(position);
-        let progress = self.progress(position);
+        self.progress.position.store(position, Ordering::SeqCst);
         let Some(step) = self.hub.step(&self.table, position) else {
             return Ok(SourcePoll::Pending);
         };
-        progress.store(position + 1, Ordering::SeqCst);
+        self.progress.position.store(position + 1, Ordering::SeqCst);
         if !matches!(step, ScriptStep::End) {
             self.position = Some(position + 1);
         }
@@ -309,5 +304,11 @@ impl SourceReader for ScriptReader {
 
     fn snapshot(&mut self) -> Result<Vec<Split>> {
         Ok(self.position.map(encode).into_iter().collect())
+    }
+}
+
+impl Drop for ScriptReader {
+    fn drop(&mut self) {
+        self.progress.position.store(GONE, Ordering::SeqCst);
     }
 }

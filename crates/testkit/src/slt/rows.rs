@@ -61,6 +61,18 @@ pub fn of_batch(batch: &ChangelogBatch, schema: &Schema, text: &TextOptions) -> 
         .collect()
 }
 
+/// A single text of several lines (SHOW CREATE, EXPLAIN) as a row for each line that is not blank;
+/// other rows as they are.
+pub fn of_lines(rows: Vec<Row>) -> Vec<Row> {
+    let is_text = |row: &Row| row.cells.len() == 1 && row.cells[0].contains('\n');
+    if !rows.iter().any(is_text) {
+        return rows;
+    }
+    let texts = rows.iter().flat_map(|row| row.cells.iter());
+    let block: Vec<&str> = texts.map(String::as_str).collect();
+    parse_block(&block.join("\n"))
+}
+
 fn shorten(text: String) -> String {
     match text.strip_prefix("1970-01-01 ") {
         _ if text.is_empty() => "''".into(),
@@ -116,12 +128,13 @@ pub fn fold(rows: &[Row]) -> Result<BTreeMap<Vec<String>, i64>, String> {
     for row in rows {
         let count = table.entry(row.cells.clone()).or_default();
         *count += if row.kind.is_addition() { 1 } else { -1 };
+        if *count < 0 {
+            let cells = &row.cells;
+            return Err(format!("row {cells:?} was taken back without being there"));
+        }
     }
     table.retain(|_, count| *count != 0);
-    match table.iter().find(|(_, count)| **count < 0) {
-        Some((row, _)) => Err(format!("row {row:?} was taken back without being there")),
-        None => Ok(table),
-    }
+    Ok(table)
 }
 
 /// The folded table as sorted rows.

@@ -9,17 +9,18 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::Receiver;
 use flott_connectors::script::{ScriptConnector, ScriptHub, ScriptStep};
 use flott_core::changelog::ChangelogBatch;
-use flott_core::clock::{Clock, ManualClock};
+use flott_core::clock::ManualClock;
 use flott_core::connector::Registry;
+use flott_core::graph::JobGraph;
 use flott_core::schema::Schema;
 use flott_core::text::{TextOptions, parse_timestamp};
 
 use flott_engine::testing::parse_rows;
 use flott_engine::{Checkpoint, CheckpointListener, CollectSink, JobHandle, JobOptions};
-use flott_sql::parser::parse_script_tolerant;
+use flott_sql::parser::{parse_script, parse_script_tolerant};
 use flott_sql::planner::PlannedQuery;
 use flott_sql::session::{Session, StatementResult};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::matrix::{Cell, Feed};
 use super::record::{Expected, Record, TestFile, Verb};
@@ -29,6 +30,8 @@ use super::rows::{self, Row};
 const START_MS: i64 = 0;
 /// Results that wait for the runner.
 const QUEUE: usize = 10_000;
+/// How long the runner waits before it looks again whether a job has ended.
+const A_MOMENT: Duration = Duration::from_millis(2);
 /// A job that does not settle in this long hangs.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -52,7 +55,7 @@ pub fn run(file: &TestFile, cell: &Cell, data: &Path) -> Result<Outcome> {
             .run_record(record)
             .with_context(|| format!("line {}", record.line))?;
     }
-    Ok(runner.outcome)
+    Ok(std::mem::take(&mut runner.outcome))
 }
 
 struct Runner {
@@ -81,6 +84,8 @@ struct Job {
     num_seen: usize,
     /// Up to where the last checkpoint's output goes.
     num_committed: usize,
+    /// How much of `expected` stood before the last checkpoint.
+    num_expected_committed: usize,
     /// What the file expected so far, for cells that do not compare changes.
     expected: Vec<Row>,
 }
@@ -89,11 +94,25 @@ struct Job {
 #[derive(Default)]
 struct LastCheckpoint {
     checkpoint: Mutex<Option<Arc<Checkpoint>>>,
+    changed: Condvar,
+}
+
+impl LastCheckpoint {
+    /// Waits a moment for the checkpoint of this id; gives whether it is complete.
+    fn wait_for(&self, id: u64) -> bool {
+        let mut last = self.checkpoint.lock();
+        let is_there = |last: &Option<Arc<Checkpoint>>| last.as_ref().is_some_and(|c| c.id >= id);
+        if !is_there(&last) {
+            self.changed.wait_for(&mut last, A_MOMENT);
+        }
+        is_there(&last)
+    }
 }
 
 impl CheckpointListener for LastCheckpoint {
     fn on_checkpoint(&self, checkpoint: Checkpoint) -> flott_core::Result<()> {
         *self.checkpoint.lock() = Some(Arc::new(checkpoint));
+        self.changed.notify_all();
         Ok(())
     }
 }
@@ -108,9 +127,7 @@ impl Runner {
             connectors,
             formats: flott_formats::all(),
         };
-        let mut session = Session::new(registry, clock.clone());
-        session.set_option("parallelism.default", &cell.parallelism.to_string());
-        session.set_option("table.local-time-zone", "UTC");
+        let session = Session::new(registry, clock.clone());
         Ok(Self {
             cell,
             session,
@@ -142,14 +159,13 @@ impl Runner {
                 };
                 let ms = parse_timestamp(&text, 3).with_context(|| format!("time '{time}'"))?;
                 self.hub.push(table, ScriptStep::Watermark(ms));
-                Ok(())
+                self.settle()
             }
             Verb::End { table } => {
                 self.hub.push(table, ScriptStep::End);
-                Ok(())
+                self.settle()
             }
             Verb::Clock { advance_ms } => {
-                self.settle()?;
                 self.clock
                     .advance(Duration::from_millis(*advance_ms as u64));
                 self.jobs.values().for_each(|job| job.handle.wake());
@@ -180,12 +196,16 @@ impl Runner {
     }
 
     /// Executes one statement; what it starts runs to its end.
-    fn execute(&mut self, sql: &str) -> Result<Option<PlannedOrTable>, flott_core::Error> {
+    fn execute(
+        &mut self,
+        sql: &str,
+        parallelism: usize,
+    ) -> Result<Option<PlannedOrTable>, flott_core::Error> {
         let mut last = None;
         for statement in parse_script_tolerant(sql) {
             last = match self
                 .session
-                .execute(&statement.map_err(|f| f.error)?, self.cell.parallelism)?
+                .execute(&statement.map_err(|f| f.error)?, parallelism)?
             {
                 StatementResult::Ok { .. } => None,
                 StatementResult::Table { schema, rows } => Some(PlannedOrTable::Table(
@@ -194,7 +214,7 @@ impl Runner {
                 )),
                 StatementResult::Query(query) => Some(PlannedOrTable::Query(Box::new(query))),
                 StatementResult::Insert(graph) => {
-                    flott_engine::execute(graph, self.options(self.cell.parallelism))?.wait()?;
+                    flott_engine::execute(graph, self.options(parallelism))?.wait()?;
                     None
                 }
             };
@@ -221,10 +241,12 @@ impl Runner {
 
     fn statement(&mut self, record: &Record, error: Option<&str>) -> Result<()> {
         let sql = self.substitute(&record.body);
-        let result = self.execute(&sql).and_then(|planned| match planned {
-            Some(PlannedOrTable::Query(query)) => self.collect(*query).map(|_| ()),
-            _ => Ok(()),
-        });
+        let result = self
+            .execute(&sql, self.cell.parallelism)
+            .and_then(|planned| match planned {
+                Some(PlannedOrTable::Query(query)) => self.collect(*query).map(|_| ()),
+                _ => Ok(()),
+            });
         match (result, error) {
             (Ok(()), None) => {}
             (Ok(()), Some(_)) => self.fail(record, "the statement went well".into()),
@@ -260,7 +282,7 @@ impl Runner {
 
     fn query(&mut self, record: &Record, ordered: bool) -> Result<()> {
         let sql = self.substitute(&record.body);
-        let planned = match self.execute(&sql) {
+        let planned = match self.execute(&sql, self.cell.parallelism) {
             Ok(planned) => planned,
             Err(error) => {
                 self.fail(record, format!("[{}] {error}", error.code()));
@@ -269,7 +291,7 @@ impl Runner {
         };
         let changes = match planned {
             Some(PlannedOrTable::Table(schema, batch)) => {
-                rows::of_batch(&batch, &schema, &self.text_options())
+                rows::of_lines(rows::of_batch(&batch, &schema, &self.text_options()))
             }
             Some(PlannedOrTable::Query(query)) => match self.collect(*query) {
                 Ok((_, changes)) => changes,
@@ -303,24 +325,14 @@ impl Runner {
         restore: Option<Arc<Checkpoint>>,
         parallelism: usize,
     ) -> Result<Job> {
-        self.session
-            .set_option("parallelism.default", &parallelism.to_string());
-        let planned = self
-            .execute(sql)
-            .map_err(|e| anyhow::anyhow!("[{}] {e}", e.code()))?;
-        let Some(PlannedOrTable::Query(query)) = planned else {
-            bail!("start takes a query")
-        };
-        let schema = query.schema.clone();
-        let (sink, receiver) = CollectSink::new(schema.clone(), QUEUE);
+        let (graph, schema, receiver) = self.plan_job(sql, parallelism).map_err(with_code)?;
         let listener = Arc::new(LastCheckpoint::default());
         let options = JobOptions {
             checkpoint_listener: Some(listener.clone()),
             restore,
             ..self.options(parallelism)
         };
-        let handle = flott_engine::execute(query.with_sink(sink), options)
-            .map_err(|e| anyhow::anyhow!("[{}] {e}", e.code()))?;
+        let handle = flott_engine::execute(graph, options).map_err(with_code)?;
         Ok(Job {
             sql: sql.to_string(),
             handle,
@@ -331,8 +343,37 @@ impl Runner {
             changes: Vec::new(),
             num_seen: 0,
             num_committed: 0,
+            num_expected_committed: 0,
             expected: Vec::new(),
         })
+    }
+
+    /// A query with a sink for its rows, or an INSERT, which gives no rows.
+    fn plan_job(
+        &mut self,
+        sql: &str,
+        parallelism: usize,
+    ) -> Result<(JobGraph, Schema, Receiver<ChangelogBatch>), flott_core::Error> {
+        let [statement] = &parse_script(sql)?[..] else {
+            return Err(flott_core::Error::user(
+                "TEST_START",
+                "start takes one statement",
+            ));
+        };
+        match self.session.execute(statement, parallelism)? {
+            StatementResult::Query(query) => {
+                let schema = query.schema.clone();
+                let (sink, receiver) = CollectSink::new(schema.clone(), QUEUE);
+                Ok((query.with_sink(sink), schema, receiver))
+            }
+            StatementResult::Insert(graph) => {
+                Ok((graph, Schema::new(Vec::new()), crossbeam_channel::never()))
+            }
+            _ => Err(flott_core::Error::user(
+                "TEST_START",
+                "start takes a query or an INSERT",
+            )),
+        }
     }
 
     fn feed(&mut self, table: &str, body: &str) -> Result<()> {
@@ -343,7 +384,7 @@ impl Runner {
             Feed::Rows => (0..batch.num_rows())
                 .for_each(|row| self.hub.push(table, ScriptStep::Rows(batch.slice(row, 1)))),
         }
-        Ok(())
+        self.settle()
     }
 
     /// Waits until every job has worked off what was fed: two checkpoints pass through it.
@@ -369,14 +410,14 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes a checkpoint of a job and waits until it is complete, or the job is over.
+    /// Takes a checkpoint of a job and waits until it is complete, or the job is over. Results are
+    /// taken meanwhile: a full queue would hold the job back.
     fn pass_checkpoint(&mut self, name: &str) -> Result<()> {
         let watch = flott_core::clock::Stopwatch::start();
-        let Some(job) = self.jobs.get(name) else {
-            bail!("no job '{name}'")
-        };
         let mut wanted = None;
         loop {
+            self.receive(name);
+            let job = self.job(name)?;
             if job.handle.is_finished() {
                 return Ok(());
             }
@@ -386,25 +427,12 @@ impl Runner {
                     .trigger_checkpoint()
                     .map_err(|e| anyhow::anyhow!("{e}"))?;
             }
-            let last = job.listener.checkpoint.lock().as_ref().map(|c| c.id);
-            if wanted.is_some_and(|id| last.is_some_and(|last| last >= id)) {
+            let is_complete = |id| job.listener.wait_for(id);
+            if wanted.is_some_and(is_complete) {
                 return Ok(());
             }
             if watch.elapsed() > SETTLE_TIMEOUT {
                 bail!("job '{name}' does not complete a checkpoint");
-            }
-            // Results that nobody takes would hold the job back.
-            while let Ok(batch) = job.receiver.try_recv() {
-                let text = TextOptions {
-                    time_zone: self.session.time_zone(),
-                    is_printing: true,
-                };
-                let rows = rows::of_batch(&batch, &job.schema, &text);
-                self.jobs
-                    .get_mut(name)
-                    .into_iter()
-                    .for_each(|j| j.changes.extend(rows.clone()));
-                return self.pass_checkpoint(name);
             }
             std::thread::yield_now();
         }
@@ -495,8 +523,11 @@ impl Runner {
             .explain(&sql)
             .map_err(|e| anyhow::anyhow!("{e}"))?;
         let expected = record.expected.as_ref().map_or("", |e| e.text.as_str());
-        if text.trim_end() != expected.trim_end() {
-            self.differ(record, expected, text.trim_end());
+        // A blank line would end the record.
+        let lines = text.lines().filter(|l| !l.trim().is_empty());
+        let text = lines.collect::<Vec<_>>().join("\n");
+        if text != expected.trim_end() {
+            self.differ(record, expected, &text);
         }
         Ok(())
     }
@@ -522,6 +553,7 @@ impl Runner {
         self.settle()?;
         for job in self.jobs.values_mut() {
             job.num_committed = job.changes.len();
+            job.num_expected_committed = job.expected.len();
             job.saved = job.listener.checkpoint.lock().clone();
         }
         Ok(())
@@ -534,6 +566,7 @@ impl Runner {
             let _ = job.handle.wait();
             job.changes.truncate(job.num_committed);
             job.num_seen = job.num_seen.min(job.num_committed);
+            job.expected.truncate(job.num_expected_committed);
         }
         self.hub.forget_readers();
         Ok(())
@@ -549,6 +582,7 @@ impl Runner {
             job.saved = old.saved;
             (job.changes, job.num_seen) = (old.changes, old.num_seen);
             (job.num_committed, job.expected) = (old.num_committed, old.expected);
+            job.num_expected_committed = old.num_expected_committed;
             self.jobs.insert(name, job);
         }
         Ok(())
@@ -585,6 +619,10 @@ impl Drop for Runner {
             let _ = job.handle.wait();
         }
     }
+}
+
+fn with_code(error: flott_core::Error) -> anyhow::Error {
+    anyhow::anyhow!("[{}] {error}", error.code())
 }
 
 enum PlannedOrTable {
