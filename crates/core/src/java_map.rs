@@ -8,14 +8,15 @@ const MIN_TABLE: usize = 16;
 
 /// Puts the positions of distinct keys, given in the order of their insertion, into the order in
 /// which a `java.util.HashMap` of Flink's internal values gives them. Keys of other types than
-/// character strings, integers, booleans, DOUBLE and DATE are left as they are.
-pub fn sort_as_java_map(keys: &dyn Array, positions: &mut [usize]) {
+/// character strings, integers, booleans, DOUBLE and DATE are left as they are. `text_hash` is the
+/// hash of strings: [`binary_string_hash`] or [`string_hash`].
+pub fn sort_as_java_map(keys: &dyn Array, positions: &mut [usize], text_hash: fn(&str) -> i32) {
     let mut table = MIN_TABLE;
     while positions.len() * 4 > table * 3 {
         table *= 2;
     }
     let bucket = |hash: i32| ((hash as u32 ^ (hash as u32 >> 16)) as usize) & (table - 1);
-    if let Some(hash) = hash_of(keys) {
+    if let Some(hash) = hash_of(keys, text_hash) {
         // Stable: entries of a bucket stay in the order of insertion.
         positions.sort_by_key(|&p| match keys.is_null(p) {
             true => 0,
@@ -26,7 +27,7 @@ pub fn sort_as_java_map(keys: &dyn Array, positions: &mut [usize]) {
 
 type Hash<'a> = Box<dyn Fn(usize) -> i32 + 'a>;
 
-fn hash_of(keys: &dyn Array) -> Option<Hash<'_>> {
+fn hash_of(keys: &dyn Array, text_hash: fn(&str) -> i32) -> Option<Hash<'_>> {
     fn long(value: i64) -> i32 {
         (value ^ ((value as u64 >> 32) as i64)) as i32
     }
@@ -39,7 +40,7 @@ fn hash_of(keys: &dyn Array) -> Option<Hash<'_>> {
     Some(match keys.data_type() {
         DataType::Utf8View => {
             let values = keys.as_string_view();
-            Box::new(move |p| murmur(values.value(p).as_bytes()))
+            Box::new(move |p| text_hash(values.value(p)))
         }
         DataType::Int8 => integers!(Int8Type),
         DataType::Int16 => integers!(Int16Type),
@@ -61,9 +62,17 @@ fn hash_of(keys: &dyn Array) -> Option<Hash<'_>> {
     })
 }
 
-/// MurmurHash3 (x86, 32 bits, seed 42), but bytes behind the last whole word are mixed one by one,
-/// as signed integers: the hash of Flink's binary strings.
-fn murmur(bytes: &[u8]) -> i32 {
+/// The hash of `java.lang.String`.
+pub fn string_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0, |hash: i32, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    })
+}
+
+/// The hash of Flink's binary strings: MurmurHash3 (x86, 32 bits, seed 42), but bytes behind the last whole word are mixed one by one,
+/// as signed integers.
+pub fn binary_string_hash(text: &str) -> i32 {
+    let bytes = text.as_bytes();
     fn mix(hash: u32, value: u32) -> u32 {
         let value = value
             .wrapping_mul(0xcc9e_2d51)
@@ -97,7 +106,7 @@ mod tests {
     fn sorted<'a>(values: &[&'a str]) -> Vec<&'a str> {
         let keys = StringViewArray::from_iter_values(values);
         let mut positions: Vec<usize> = (0..values.len()).collect();
-        sort_as_java_map(&keys, &mut positions);
+        sort_as_java_map(&keys, &mut positions, binary_string_hash);
         positions.into_iter().map(|p| values[p]).collect()
     }
 
@@ -115,10 +124,16 @@ mod tests {
     }
 
     #[test]
+    fn strings_hash_as_in_java() {
+        assert_eq!(string_hash("hello"), 99_162_322);
+        assert_eq!(string_hash(""), 0);
+    }
+
+    #[test]
     fn entries_of_a_bucket_stay_in_order_of_insertion() {
         let keys = Int32Array::from(vec![100, 33, 17, 1]);
         let mut positions = vec![0, 1, 2, 3];
-        sort_as_java_map(&keys, &mut positions);
+        sort_as_java_map(&keys, &mut positions, binary_string_hash);
         assert_eq!(positions, [1, 2, 3, 0]);
     }
 }

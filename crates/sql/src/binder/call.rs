@@ -1,6 +1,6 @@
 //! Function calls: scalar functions, aggregates, window functions, GROUPING, window properties.
 
-use flott_core::types::DataType;
+use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
 use flott_table::aggregates;
 use sqlparser::ast::{
@@ -75,11 +75,25 @@ impl Binder<'_> {
         self.named_call(name, function, args)
     }
 
-    /// `(a - b) DAY`: the months or ms from `b` to `a`, times an interval of one.
+    /// `(a - b) DAY`: the ms from `b` to `a`, or the whole months times an interval of one.
     fn interval_between(&mut self, args: Vec<Expr>) -> Result<Expr> {
-        let is_months = args.first().and_then(literal::text) == Some("MONTH");
-        let count = self.call("TIMESTAMPDIFF", args)?;
-        self.call("*", vec![literal::interval_value(1, is_months), count])
+        if args.first().and_then(literal::text) == Some("MONTH") {
+            let count = self.call("TIMESTAMPDIFF", args)?;
+            return self.call("*", vec![literal::interval_value(1, true), count]);
+        }
+        let moments = args.into_iter().skip(1).map(|arg| {
+            let nullable = arg.data_type.nullable;
+            match arg.data_type.logical {
+                LogicalType::Date => {
+                    let moment = LogicalType::Timestamp(3).nullable();
+                    coerce::cast(arg, &moment.with_nullable(nullable), false, self.ctx.expr)
+                }
+                _ => Ok(arg),
+            }
+        });
+        let mut moments = moments.collect::<Result<Vec<_>>>()?;
+        moments.reverse();
+        self.call("-", moments)
     }
 
     /// A call whose first argument is a unit of time, written as a word: `TIMESTAMPADD(DAY, …)`.

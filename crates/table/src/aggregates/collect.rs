@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{Float64Type, Int64Type};
-use flott_core::java_map::sort_as_java_map;
+use flott_core::java_map::{binary_string_hash, sort_as_java_map};
 use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
 
@@ -90,7 +90,7 @@ fn multisets(lists: &Lists, types: &AggregateTypes) -> Result<ArrayRef> {
         let start = order.len();
         order.extend(lists.range(list));
         // As Flink's client prints it.
-        sort_as_java_map(&lists.columns[0], &mut order[start..]);
+        sort_as_java_map(&lists.columns[0], &mut order[start..], binary_string_hash);
     }
     let order = UInt64Array::from_iter_values(order.into_iter().map(|p| p as u64));
     let values = take(&lists.columns[0], &order, None)?;

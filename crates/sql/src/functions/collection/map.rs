@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, UInt64Array};
 use arrow::compute::take;
-use flott_core::java_map::sort_as_java_map;
+use flott_core::java_map::{sort_as_java_map, string_hash};
 use flott_core::types::{DataType, LogicalType, RowField};
 use flott_core::{Error, Result};
 
@@ -177,10 +177,8 @@ fn in_java_order(maps: &ArrayRef) -> Result<ArrayRef> {
     let maps = maps.as_map();
     let mut order: Vec<usize> = (0..maps.keys().len()).collect();
     for bounds in maps.offsets().windows(2) {
-        sort_as_java_map(
-            maps.keys(),
-            &mut order[bounds[0] as usize..bounds[1] as usize],
-        );
+        let row = bounds[0] as usize..bounds[1] as usize;
+        sort_as_java_map(maps.keys(), &mut order[row], string_hash);
     }
     let order = UInt64Array::from_iter_values(order.into_iter().map(|p| p as u64));
     let entries = take(maps.entries(), &order, None)?;
