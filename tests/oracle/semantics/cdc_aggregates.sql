@@ -1,0 +1,12 @@
+CREATE TABLE t (id INT, name STRING, w INT, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector'='filesystem','path'='file://${DATA}/dbz.jsonl','format'='debezium-json');
+SELECT * FROM t;
+SELECT COUNT(*) AS c, SUM(w) AS s, MAX(w) AS m, MIN(name) AS n FROM t;
+SELECT name, COUNT(*) AS c FROM t GROUP BY name;
+SELECT id, w * 2 AS w2 FROM t WHERE w > 10;
+SELECT * FROM t ORDER BY w DESC LIMIT 1;
+CREATE TABLE m (id INT, name STRING, w INT) WITH ('connector'='filesystem','path'='file://${DATA}/maxwell.jsonl','format'='maxwell-json');
+SELECT * FROM m;
+SELECT SUM(w) AS s, COUNT(DISTINCT name) AS d, LISTAGG(name) AS l FROM m;
+CREATE TABLE c (id INT, name STRING, w INT) WITH ('connector'='filesystem','path'='file://${DATA}/canal.jsonl','format'='canal-json');
+SELECT name, w, COUNT(*) AS n FROM c GROUP BY name, w;
+CREATE TABLE o (id INT, name STRING) WITH ('connector'='filesystem','path'='file://${DATA}/ogg.jsonl','format'='ogg-json');

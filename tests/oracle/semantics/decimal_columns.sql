@@ -1,0 +1,9 @@
+CREATE VIEW v AS SELECT id, CAST(a AS DECIMAL(10,2)) AS a, CAST(b AS DECIMAL(5,3)) AS b, CAST(c AS DECIMAL(38,10)) AS c, CAST(i AS INT) AS i, CAST(d AS DOUBLE) AS d FROM (VALUES (1, '12.50', '1.125', '123456789012345678.0123456789', 3, 2.5), (2, '-7.25', '-0.500', '-1', -2, -0.5), (3, CAST(NULL AS STRING), '3.000', CAST(NULL AS STRING), CAST(NULL AS INT), CAST(NULL AS DOUBLE)), (4, '0.01', '99.999', '0.0000000001', 7, 1e10)) AS t(id, a, b, c, i, d);
+SELECT id, a + b AS p, a - b AS m, a * b AS t, a / b AS q, MOD(a, b) AS r FROM v;
+SELECT id, a + i AS p, a * i AS t, a / i AS q, a + d AS x, i / d AS y, c * c AS cc, c + a AS ca, a / 3 AS a3, c / b AS cb FROM v;
+SELECT id, ROUND(a, 1) AS r1, ROUND(a) AS r0, ROUND(a, -1) AS rm, TRUNCATE(a, 1) AS t1, FLOOR(a) AS f, CEIL(a) AS c, ABS(a) AS ab, SIGN(a) AS sg, -a AS ng, TRUNCATE(b) AS tb FROM v;
+SELECT SUM(a) AS s, AVG(a) AS av, MIN(a) AS mn, MAX(a) AS mx, COUNT(a) AS n, SUM(b) AS sb, AVG(c) AS ac, SUM(i) AS si, AVG(i) AS ai, AVG(d) AS ad, SUM(a * b) AS sab FROM v;
+SELECT id, CAST(a AS INT) AS ai, CAST(a AS STRING) AS st, CAST(a AS DOUBLE) AS db, CAST(a AS DECIMAL(4,1)) AS d41, CAST(a AS DECIMAL(2,1)) AS d21, CAST(d AS DECIMAL(6,2)) AS dd, CAST(i AS DECIMAL(3,2)) AS idec FROM v;
+SELECT 1.0 / 3 AS a, 1 / 3 AS b, 7 % 3 AS c, 1.5 * 2 AS d, 10.00 - 3 AS e, 0.1 + 0.2 AS f, 1e0 + 0.1 AS g, 99999999999999999999 AS h, -1.50 AS i, 1.23E2 AS j, 5.0 / 2.0 AS k, 1000000.0 * 1000000.0 AS l;
+SELECT POWER(a, 2) AS p, SQRT(b) AS s, EXP(i) AS e, LN(b) AS l, LOG10(a) AS g, MOD(i, 2) AS m, i % 4 AS m2, i * 2147483647 AS o, CAST(i AS BIGINT) * 2147483647 AS o2 FROM v WHERE id = 1;
+SELECT SUM(CAST(a AS DECIMAL(38,2))) AS s, CAST(12345678901234567890123456789012345678 AS DECIMAL(38,0)) * 10 AS o, CAST(1 AS DECIMAL(38,30)) / CAST(3 AS DECIMAL(38,30)) AS q, CAST(1 AS DECIMAL(20,10)) / CAST(3 AS DECIMAL(20,10)) AS q2, CAST(2 AS DECIMAL(30,20)) * CAST(3 AS DECIMAL(30,20)) AS m FROM v;

@@ -1,0 +1,16 @@
+CREATE VIEW a AS SELECT * FROM (VALUES (1, 'x'), (2, 'y'), (CAST(NULL AS INT), 'n'), (4, 'w')) AS t(id, n);
+CREATE VIEW b AS SELECT * FROM (VALUES (1, 10), (1, 11), (3, 30), (CAST(NULL AS INT), 99)) AS t(id, v);
+SELECT a.id, a.n, b.v FROM a JOIN b ON a.id = b.id;
+SELECT a.id, a.n, b.v FROM a LEFT JOIN b ON a.id = b.id AND b.v > 10;
+SELECT a.id, b.id AS bid, b.v FROM a FULL OUTER JOIN b ON a.id = b.id;
+SELECT a.id, b.v FROM a RIGHT JOIN b ON a.id = b.id;
+SELECT a.n, b.v FROM a, b WHERE a.id = b.id;
+SELECT a.n, b.v FROM a CROSS JOIN b;
+SELECT a.n, b.v FROM a JOIN b ON a.id IS NOT DISTINCT FROM b.id;
+SELECT id, n, v FROM a JOIN b USING (id);
+SELECT * FROM a NATURAL JOIN b;
+SELECT a.n, b.v FROM a JOIN b ON a.id < b.id;
+SELECT a1.n, a2.n AS n2 FROM a a1 JOIN a a2 ON a1.id = a2.id;
+SELECT a.n, SUM(b.v) AS s FROM a LEFT JOIN b ON a.id = b.id GROUP BY a.n;
+SELECT a.n FROM a WHERE a.id IN (SELECT id FROM b);
+SELECT a.n FROM a WHERE a.id NOT IN (SELECT id FROM b WHERE id IS NOT NULL);

@@ -1,0 +1,11 @@
+CREATE VIEW v AS SELECT * FROM (VALUES (1, 'Hello World', 'lo', 3), (2, '', 'x', 0), (3, CAST(NULL AS STRING), 'a', 1), (4, 'ünïcödé', 'ï', 2), (5, 'abc', CAST(NULL AS STRING), CAST(NULL AS INT)), (6, '  pad ', ' ', -2)) AS t(id, s, p, n);
+SELECT id, UPPER(s) AS a, LOWER(s) AS b, INITCAP(s) AS c, CHAR_LENGTH(s) AS d, REVERSE(s) AS e, TRIM(s) AS f, LTRIM(s) AS g, RTRIM(s) AS h FROM v;
+SELECT id, SUBSTRING(s, n) AS a, SUBSTRING(s FROM 2 FOR 3) AS b, SUBSTR(s, n, 2) AS c, LEFT(s, n) AS d, RIGHT(s, n) AS e, REPEAT(s, n) AS f, LPAD(s, 5, '*') AS g, RPAD(s, 8, p) AS h FROM v;
+SELECT id, POSITION(p IN s) AS a, LOCATE(p, s) AS b, INSTR(s, p) AS c, REPLACE(s, p, 'ZZ') AS d, s || p AS e, CONCAT(s, p, 'q') AS f, CONCAT_WS('-', s, p, 'q') AS g, OVERLAY(s PLACING 'XX' FROM 2) AS h FROM v;
+SELECT id, s LIKE '%l%' AS a, s LIKE CONCAT('%', p, '%') AS b, s NOT LIKE 'a_c' AS c, s SIMILAR TO '[a-z]+' AS d, REGEXP(s, 'o.W') AS e, STARTSWITH(s, 'He') AS f, ENDSWITH(s, 'ld') AS g FROM v;
+SELECT id, ASCII(s) AS a, CHR(n + 65) AS b, TO_BASE64(s) AS c, FROM_BASE64(TO_BASE64(s)) AS d, SPLIT_INDEX(s, p, 0) AS e, SPLIT(s, 'l') AS f, TRANSLATE(s, 'lo', '01') AS g FROM v;
+SELECT id, ELT(n, 'a', 'b', 'c') AS a, IS_ALPHA(s) AS b, IS_DIGIT(s) AS c, IS_DECIMAL(s) AS d, SHA1(s) AS e, MD5(p) AS f, BTRIM(s) AS g FROM v;
+SELECT id, TRIM(LEADING ' ' FROM s) AS a, TRIM(TRAILING 'd' FROM s) AS b, TRIM(BOTH 'Hd' FROM s) AS c, STR_TO_MAP('a=1,b=2') AS d, PARSE_URL('http://u:p@h.com:80/p/a?x=1&y=2#f', 'QUERY', 'y') AS e, PARSE_URL('http://u:p@h.com:80/p/a?x=1#f', 'HOST') AS f, UUID() IS NOT NULL AS g FROM v WHERE id = 1;
+SELECT id, s = p AS a, s <> 'abc' AS b, s > 'a' AS c, s IS NULL AS d, COALESCE(s, p, 'z') AS e, IFNULL(s, 'nul') AS f, NULLIF(s, 'abc') AS g, s IS DISTINCT FROM p AS h, GREATEST(s, p) AS i, LEAST(s, p) AS j FROM v;
+SELECT OCTET_LENGTH('ü') AS a, BIT_LENGTH('a') AS b;
+SELECT 'it''s' AS a, U&'\00e4' AS b, 'a' 'b' AS c, X'0AFF' AS d, CHARACTER_LENGTH('abc') AS e, ENCODE('hi', 'UTF-8') AS f, DECODE(X'6869', 'UTF-8') AS g, HEX('abc') AS h, HEX(255) AS i, UNHEX('616263') AS j, BIN(10) AS k;
