@@ -237,7 +237,12 @@ impl TemporalJoin {
 
     fn forget(&mut self, groups: Vec<u32>) -> Result<()> {
         let (versions, num_waiting) = (&self.versions, &self.num_waiting);
-        let is_empty = |g: u32| versions[g as usize].is_empty() && num_waiting[g as usize] == 0;
+        // Groups of NULL keys have neither.
+        let is_empty = |g: u32| {
+            let at = g as usize;
+            versions.get(at).is_none_or(Vec::is_empty)
+                && num_waiting.get(at).is_none_or(|&n| n == 0)
+        };
         self.keys.release(groups, is_empty);
         self.stores.iter_mut().try_for_each(RowStore::sweep)
     }
