@@ -17,7 +17,7 @@ use regex::Regex;
 use super::listing::FileFilter;
 use super::options::{MONITOR_INTERVAL, PATH_PATTERN};
 use super::reader::{FileReader, Origin, ScanPlan};
-use super::split::{FileEnumerator, SPLIT_BYTES};
+use super::split::{FileEnumerator, FileSplit, SPLIT_BYTES};
 use super::{FilesystemConnector, TableOptions};
 
 pub(super) struct FilesystemSource {
@@ -200,6 +200,18 @@ impl TableSource for FilesystemSource {
             n => format!(", {n} predicates on partitions"),
         };
         format!("path={}, format={format}{pruned}", self.filter.path)
+    }
+
+    /// One reader for each split: a reader without one would have nothing to do but to hold
+    /// watermarks back until it has said so.
+    fn parallelism(&self) -> Option<usize> {
+        if !self.is_bounded() {
+            return None;
+        }
+        // What cannot be listed is reported when the job runs.
+        let files = self.filter.list().ok()?;
+        let splits = files.iter().map(|f| FileSplit::cut(f, self.split_bytes).len());
+        Some(splits.sum::<usize>().max(1))
     }
 
     fn create_enumerator(
