@@ -400,7 +400,7 @@ mod tests {
         open.process(0, ROWS_IN[1]).unwrap();
         assert!(open.drain().is_empty());
         let noon_ms = 12 * 3_600_000;
-        open.watermark(0, noon_ms + 1_000).unwrap();
+        open.watermark(noon_ms + 1_000).unwrap();
         let drained = |lines: Vec<String>| lines.join("; ");
         let first = drained(open.drain());
         assert!(
@@ -409,7 +409,7 @@ mod tests {
         );
         // Key 2 has had its row, and key 3's row is late.
         open.process(0, ROWS_IN[3]).unwrap();
-        open.watermark(0, noon_ms + 9_000).unwrap();
+        open.watermark(noon_ms + 9_000).unwrap();
         let rest = drained(open.drain());
         assert!(!rest.contains("+I"), "{rest}");
     }
