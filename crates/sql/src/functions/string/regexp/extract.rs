@@ -191,8 +191,8 @@ mod tests {
         let wrong = [text("a"), text("a"), int(3)];
         assert!(
             call(&REGEXP_EXTRACT_ALL, &wrong)
-                .expect("an array")
-                .is_null(0)
+                .expect("a value")
+                .is_null()
         );
     }
 
