@@ -148,12 +148,12 @@ impl GroupTable {
             words,
             missed,
         } = scratch;
-        let rows = hashes.iter().zip(words.iter()).enumerate();
+        let rows = hashes.iter().zip(words.iter());
         if scopes.is_none() && nulls.is_none() {
-            let rows = rows.map(|(_, (&hash, &word))| (hash, word, UNSCOPED));
+            let rows = rows.map(|(&hash, &word)| (hash, word, UNSCOPED));
             self.index.match_homes(rows, groups);
         } else {
-            let rows = rows.map(|(row, (&hash, &word))| {
+            let rows = rows.enumerate().map(|(row, (&hash, &word))| {
                 let scope = scope_of(row);
                 let hash = scoped(hash, scope);
                 match is_null(row) {
@@ -474,7 +474,7 @@ mod tests {
         table.remove(&[1]);
         assert_eq!(table.groups(), [0, 2]);
         let keys: ArrayRef = Arc::new(StringViewArray::from(vec!["c", "d", "b"]));
-        assert_eq!(assign(&mut table, &[keys.clone()]), [2, 1, 3]);
+        assert_eq!(assign(&mut table, std::slice::from_ref(&keys)), [2, 1, 3]);
         assert_eq!(table.created(), [1, 3]);
         assert_eq!(&table.keys(&[2, 1, 3]).unwrap()[0], &keys);
     }

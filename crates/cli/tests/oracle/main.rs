@@ -34,6 +34,7 @@ fn main() {
             trials.push(trial);
         }
     }
+    trials.extend(nexmark::trials(&folder.join("nexmark")));
     println!(
         "not covered yet, by tests/oracle/pending.txt: {} cases",
         pending.len()
@@ -101,19 +102,7 @@ fn compare(folder: &Path, name: &str, parallelism: usize) -> Result<(), String> 
         .replace("${OUT}", &out.display().to_string());
     let file = scratch.path().join("case.sql");
     std::fs::write(&file, script).map_err(|e| e.to_string())?;
-    let output = Command::new(env!("CARGO_BIN_EXE_flott"))
-        .args([
-            "run",
-            "--keep-going",
-            "--format",
-            "plain-json",
-            "--parallelism",
-        ])
-        .arg(parallelism.to_string())
-        .arg(&file)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| e.to_string())?;
+    let output = flott_run(&file, parallelism)?;
     let expected = answers(&read("final").map_err(|e| e.to_string())?)?;
     let actual = answers(&String::from_utf8_lossy(&output.stdout))?;
     let mut wrong = Vec::new();

@@ -210,7 +210,9 @@ impl TableSource for FilesystemSource {
         }
         // What cannot be listed is reported when the job runs.
         let files = self.filter.list().ok()?;
-        let splits = files.iter().map(|f| FileSplit::cut(f, self.split_bytes).len());
+        let splits = files
+            .iter()
+            .map(|f| FileSplit::cut(f, self.split_bytes).len());
         Some(splits.sum::<usize>().max(1))
     }
 

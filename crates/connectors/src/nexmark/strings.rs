@@ -93,7 +93,7 @@ fn word_pool() -> &'static Buffer {
     POOL.get_or_init(|| {
         let letter = |i| {
             let random = pool_random(i ^ 0x5555_0000_0000);
-            if random % 13 == 0 {
+            if random.is_multiple_of(13) {
                 b' '
             } else {
                 b'a' + ((random >> 8) % 26) as u8
@@ -111,7 +111,7 @@ fn channel_pools() -> &'static (Pool, Pool) {
             .map(|i| format!("channel-{i}"))
             .chain(HOT_CHANNELS.iter().map(|name| name.to_string()));
         let addresses = (0..NUM_CHANNELS + HOT_CHANNELS.len() as u64).map(|i| {
-            let has_channel = i < NUM_CHANNELS && pool_random(i << 20) % 10 > 0;
+            let has_channel = i < NUM_CHANNELS && !pool_random(i << 20).is_multiple_of(10);
             let id = i64::from((i as u32).reverse_bits() as i32).unsigned_abs();
             let query = if has_channel {
                 format!("&channel_id={id}")
@@ -131,7 +131,7 @@ fn path_part(i: u64) -> String {
     let random = pool_random(i ^ 0x7061_7468_0000_0000);
     let letter = |n: u64| {
         let r = (random >> (n * 12)) & 0xfff;
-        if r % 13 == 0 {
+        if r.is_multiple_of(13) {
             '_'
         } else {
             (b'a' + (r % 26) as u8) as char

@@ -283,7 +283,9 @@ impl SourceReader for ScriptReader {
             Some(position) => position,
             None => match self.context.splits.next_split(self.context.subtask)? {
                 SplitPoll::Split(split) => decode(&split)?,
-                _ => return Ok(SourcePoll::End),
+                // A checkpoint is being taken.
+                SplitPoll::PendingUntil(time_ms) => return Ok(SourcePoll::PendingUntil(time_ms)),
+                SplitPoll::End => return Ok(SourcePoll::End),
             },
         };
         self.position = Some(position);

@@ -43,8 +43,7 @@ impl Needs {
 
     /// Without the paths that others cover.
     fn minimal(&self) -> BTreeSet<Path> {
-        let is_covered =
-            |path: &Path| (1..path.len()).any(|n| self.0.contains(&path[..n].to_vec()));
+        let is_covered = |path: &Path| (1..path.len()).any(|n| self.0.contains(&path[..n]));
         self.0.iter().filter(|p| !is_covered(p)).cloned().collect()
     }
 

@@ -52,10 +52,7 @@ fn push(plan: &Arc<Plan>, predicates: Vec<Expr>) -> Arc<Plan> {
         Plan::Sort(sort) if sort.fetch.is_none() && sort.offset == 0 => {
             below_and_above(plan, predicates, vec![])
         }
-        Plan::Union(_) => {
-            let inputs = plan.map_inputs(&mut |input| push(input, predicates.clone()));
-            inputs
-        }
+        Plan::Union(_) => plan.map_inputs(&mut |input| push(input, predicates.clone())),
         _ => below_and_above(plan, vec![], predicates),
     }
 }

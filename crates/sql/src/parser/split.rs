@@ -76,8 +76,8 @@ impl<'a> Splitter<'a> {
         };
         if rest.starts_with("--") {
             self.advance(rest.find('\n').unwrap_or(rest.len()));
-        } else if rest.starts_with("/*") {
-            let end = rest[2..].find("*/").map_or(rest.len(), |i| i + 4);
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            let end = comment.find("*/").map_or(rest.len(), |i| i + 4);
             self.advance(end);
         } else if matches!(c, '\'' | '`' | '"') {
             self.begin();

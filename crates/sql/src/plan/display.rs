@@ -91,7 +91,7 @@ fn columns(positions: &[usize]) -> String {
 
 fn order(keys: &[SortKey]) -> String {
     join(keys.iter().map(|k| {
-        let nulls = match k.nulls_first == !k.descending {
+        let nulls = match k.nulls_first != k.descending {
             true => "",
             false if k.nulls_first => " NULLS FIRST",
             false => " NULLS LAST",

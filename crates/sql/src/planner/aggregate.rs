@@ -208,16 +208,25 @@ impl Lowering<'_> {
             })
             .transpose()?;
         let place = (&input, keys.as_slice(), &schema);
-        let (id, parallelism) =
-            self.add_phases(&name, place, local_schema, config, |config, phase, local| match phase {
-                Phase::Local => GroupAggregateConfig { phase, schema: local.to_arrow(), ..config },
+        let (id, parallelism) = self.add_phases(
+            &name,
+            place,
+            local_schema,
+            config,
+            |config, phase, local| match phase {
+                Phase::Local => GroupAggregateConfig {
+                    phase,
+                    schema: local.to_arrow(),
+                    ..config
+                },
                 _ => GroupAggregateConfig {
                     phase,
                     key_columns: (0..config.key_columns.len()).collect(),
                     input_schema: local.to_arrow(),
                     ..config
                 },
-            });
+            },
+        );
         let result_keys: Vec<usize> = (0..keys.len()).collect();
         let has_calls = schema.len() > keys.len();
         let mode = match (is_batch, has_calls || is_retracting) {
@@ -270,16 +279,25 @@ impl Lowering<'_> {
             })
             .transpose()?;
         let place = (&input, keys.as_slice(), &schema);
-        let (id, parallelism) =
-            self.add_phases(&name, place, local_schema, config, |config, phase, local| match phase {
-                Phase::Local => WindowAggregateConfig { phase, schema: local.to_arrow(), ..config },
+        let (id, parallelism) = self.add_phases(
+            &name,
+            place,
+            local_schema,
+            config,
+            |config, phase, local| match phase {
+                Phase::Local => WindowAggregateConfig {
+                    phase,
+                    schema: local.to_arrow(),
+                    ..config
+                },
                 _ => WindowAggregateConfig {
                     phase,
                     key_columns: (0..config.key_columns.len()).collect(),
                     input_schema: local.to_arrow(),
                     ..config
                 },
-            });
+            },
+        );
         let result_keys: Vec<usize> = (0..keys.len()).collect();
         Ok(keyed(
             id,
@@ -354,8 +372,13 @@ impl Lowering<'_> {
         let local = in_phase(config.clone(), Phase::Local, &local_schema);
         let edge = vec![input.forward()];
         let parallelism = input.parallelism;
-        let node =
-            self.add_operator(format!("Local{name}"), local, edge, &local_schema, parallelism);
+        let node = self.add_operator(
+            format!("Local{name}"),
+            local,
+            edge,
+            &local_schema,
+            parallelism,
+        );
         let partial = Stream {
             node,
             distribution: super::stream::Distribution::Any,
@@ -365,7 +388,10 @@ impl Lowering<'_> {
         let (edge, parallelism) = partial.by_key(&(0..keys.len()).collect::<Vec<_>>());
         let global = in_phase(config, Phase::Global, &local_schema);
         let name = format!("Global{name}");
-        (self.add_operator(name, global, vec![edge], schema, parallelism), parallelism)
+        (
+            self.add_operator(name, global, vec![edge], schema, parallelism),
+            parallelism,
+        )
     }
 
     /// Whether to aggregate before the exchange too: never where there is none.

@@ -73,7 +73,11 @@ impl<'a> Lowering<'a> {
         }
         let name = format!("NotNull(columns={columns:?})");
         let schema = stream.schema.clone();
-        let config = NotNullConfig { columns, enforcer, schema: schema.to_arrow() };
+        let config = NotNullConfig {
+            columns,
+            enforcer,
+            schema: schema.to_arrow(),
+        };
         let edge = vec![stream.forward()];
         let node = self.add_operator(name, config, edge, &schema, stream.parallelism);
         Stream { node, ..stream }

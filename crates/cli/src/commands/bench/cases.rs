@@ -79,7 +79,7 @@ fn write_events(rows: u64, path: &Path) -> anyhow::Result<()> {
         let random = flott_core::hash::mix(1, n);
         let action =
             ["view", "view", "click", "scroll", "purchase"][(random % 10).min(4) as usize % 5];
-        let action = if random % 10 == 0 {
+        let action = if random.is_multiple_of(10) {
             "purchase"
         } else if action == "purchase" {
             "view"
