@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::Receiver;
 use flott_connectors::script::{ScriptConnector, ScriptHub, ScriptStep};
 use flott_core::changelog::ChangelogBatch;
-use flott_core::clock::ManualClock;
+use flott_core::clock::{ManualClock, SystemClock};
 use flott_core::connector::Registry;
 use flott_core::graph::JobGraph;
 use flott_core::schema::Schema;
@@ -214,12 +214,21 @@ impl Runner {
                 )),
                 StatementResult::Query(query) => Some(PlannedOrTable::Query(Box::new(query))),
                 StatementResult::Insert(graph) => {
-                    flott_engine::execute(graph, self.options(parallelism))?.wait()?;
+                    flott_engine::execute(graph, self.bounded_options(parallelism))?.wait()?;
                     None
                 }
             };
         }
         Ok(last)
+    }
+
+    /// For jobs that run to their end at once: nobody moves a clock meanwhile, and a source may be
+    /// limited in rows per second.
+    fn bounded_options(&self, parallelism: usize) -> JobOptions {
+        JobOptions {
+            clock: Arc::new(SystemClock),
+            ..self.options(parallelism)
+        }
     }
 
     fn options(&self, parallelism: usize) -> JobOptions {
@@ -266,8 +275,10 @@ impl Runner {
         let text = self.text_options();
         let schema = query.schema.clone();
         let (sink, receiver) = CollectSink::new(schema.clone(), QUEUE);
-        let handle =
-            flott_engine::execute(query.with_sink(sink), self.options(self.cell.parallelism))?;
+        let handle = flott_engine::execute(
+            query.with_sink(sink),
+            self.bounded_options(self.cell.parallelism),
+        )?;
         let mut changes = Vec::new();
         loop {
             match receiver.recv_timeout(Duration::from_millis(5)) {
