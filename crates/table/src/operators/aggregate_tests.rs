@@ -434,6 +434,32 @@ fn two_phases(
     fold(&lines)
 }
 
+#[test]
+fn a_local_phase_that_does_not_reduce_passes_rows_on() {
+    let calls = vec![
+        call("COUNT", &[]),
+        call("SUM", &[I]),
+        distinct("COUNT", &[I]),
+    ];
+    let states = GroupAggregateConfig::local_schema(&schema(), &[K], &calls, true).unwrap();
+    let config = GroupAggregateConfig {
+        phase: Phase::Local,
+        schema: states.to_arrow(),
+        ..group(&[K], calls.clone(), true)
+    };
+    let row = |k: usize| format!("+I | k{k} | {k} | x | NULL | 0");
+    let unique = (0..2_000).map(row).collect::<Vec<_>>().join("\n");
+    let twice = [row(7), row(7), row(8).replace("+I", "-D")].join("\n");
+    let mut open = harness(config).open().unwrap();
+    open.process(0, &unique).unwrap();
+    open.drain();
+    open.process(0, &twice).unwrap();
+    assert_eq!(open.drain_rows().len(), 3);
+    let batches = [unique, twice];
+    let expected = one_phase(calls.clone(), &batches, true);
+    assert_eq!(two_phases(calls, &batches, true), expected);
+}
+
 fn one_phase(
     calls: Vec<AggregateCallConfig>,
     batches: &[String],
@@ -444,6 +470,17 @@ fn one_phase(
         open.process(0, batch).unwrap();
     }
     fold(&open.drain())
+}
+
+/// Multisets have no order: the entries of the one at the end of each line are sorted.
+fn in_order(lines: BTreeMap<String, i64>) -> BTreeMap<String, i64> {
+    let sorted = |line: String| {
+        let (start, entries) = line.rsplit_once('{').unwrap();
+        let mut entries: Vec<&str> = entries.trim_end_matches('}').split(", ").collect();
+        entries.sort_unstable();
+        format!("{start}{{{}}}", entries.join(", "))
+    };
+    lines.into_iter().map(|(l, n)| (sorted(l), n)).collect()
 }
 
 proptest! {
@@ -468,8 +505,8 @@ proptest! {
         let changes: Vec<String> = adds.chain(removals).collect();
         let batches: Vec<String> = changes.chunks(cuts).map(|c| c.join("\n")).collect();
         let left: Vec<String> = rows.iter().filter(|r| !r.3).map(text).collect();
-        let expected = one_phase(calls.clone(), &[left.join("\n")], false);
-        prop_assert_eq!(&one_phase(calls.clone(), &batches, true), &expected);
-        prop_assert_eq!(&two_phases(calls, &batches, true), &expected);
+        let expected = in_order(one_phase(calls.clone(), &[left.join("\n")], false));
+        prop_assert_eq!(&in_order(one_phase(calls.clone(), &batches, true)), &expected);
+        prop_assert_eq!(&in_order(two_phases(calls, &batches, true)), &expected);
     }
 }

@@ -13,6 +13,7 @@ mod first_row;
 pub mod group_aggregate;
 pub mod join;
 pub mod limit;
+pub(crate) mod local_phase;
 pub mod materialize;
 pub mod not_null;
 pub mod over;

@@ -16,6 +16,7 @@ use super::changes::{ChangeStyle, Touched, changes};
 use crate::aggregates::Phase;
 use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, state_batch};
 use crate::operators::evaluate::batch_of;
+use crate::operators::local_phase::LocalPhase;
 
 /// The name of the one state table.
 const GROUPS: &str = "groups";
@@ -26,6 +27,7 @@ pub(super) struct GroupAggregate {
     config: GroupAggregateConfig,
     layout: Arc<AggregateLayout>,
     table: AggregateTable,
+    local: LocalPhase,
     context: Option<OperatorContext>,
     /// Of each group the last batch that touched it.
     touched_in: Vec<u64>,
@@ -47,6 +49,7 @@ impl GroupAggregate {
         ));
         Ok(Self {
             table: AggregateTable::new(&layout)?,
+            local: LocalPhase::new(&layout)?,
             layout,
             config,
             context: None,
@@ -162,10 +165,16 @@ impl GroupAggregate {
     /// Sends the partial states of the batch's keys.
     fn update_locally(&mut self, batch: &ChangelogBatch, out: &mut dyn Output) -> Result<()> {
         let rows = self.layout.pick(batch.rows())?;
-        self.table.clear();
+        let adds = additions(batch);
+        if self.local.passes(rows.num_rows()) {
+            let columns = self.local.states(&rows, adds.as_ref())?;
+            let states = batch_of(self.config.schema.clone(), columns, rows.num_rows())?;
+            return out.emit(ChangelogBatch::insert_only(states));
+        }
         self.table.assign(&rows)?;
-        self.table.take_in(&rows, additions(batch).as_ref())?;
+        self.table.take_in(&rows, adds.as_ref())?;
         let groups = self.table.groups().groups();
+        self.local.measure(rows.num_rows(), groups.len());
         let columns = self.table.key_states(&groups)?;
         let states = batch_of(self.config.schema.clone(), columns, groups.len())?;
         self.table.clear();

@@ -19,6 +19,7 @@ use super::{WindowAggregateConfig, WindowProperty, WindowTime};
 use crate::aggregates::Phase;
 use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, state_batch};
 use crate::operators::evaluate::{WallClock, batch_of, milliseconds, timestamps};
+use crate::operators::local_phase::LocalPhase;
 
 /// Slices with their keys and partial states.
 const SLICES: &str = "slices";
@@ -39,6 +40,9 @@ pub(super) struct WindowAggregate {
     context: Option<OperatorContext>,
     slices: BTreeMap<Slice, AggregateTable>,
     spare: Vec<AggregateTable>,
+    local: LocalPhase,
+    /// Rows that the local phase has taken in since it last sent states.
+    num_rows_held: usize,
     /// The watermark, or the processing time, up to which windows have closed.
     progress: i64,
 }
@@ -66,8 +70,11 @@ impl WindowAggregate {
             WindowTime::Attached { .. } => Slicing::Whole,
             _ => Slicing::new(config.window)?,
         };
+        let layout = Arc::new(layout);
         Ok(Self {
-            layout: Arc::new(layout),
+            local: LocalPhase::new(&layout)?,
+            num_rows_held: 0,
+            layout,
             slicing,
             wall: WallClock::new(config.time_zone),
             config,
@@ -306,6 +313,9 @@ impl WindowAggregate {
 
     /// Sends what the local phase holds.
     fn flush(&mut self, out: &mut dyn Output) -> Result<()> {
+        let num_groups = self.num_groups();
+        self.local.measure(self.num_rows_held, num_groups);
+        self.num_rows_held = 0;
         while let Some((slice, table)) = self.slices.pop_first() {
             for groups in table.groups().groups().chunks(BATCH_SIZE) {
                 let columns = slice_columns(&table, slice, groups)?;
@@ -315,6 +325,29 @@ impl WindowAggregate {
             self.recycle(table);
         }
         Ok(())
+    }
+
+    fn num_groups(&self) -> usize {
+        self.slices.values().map(|t| t.groups().len()).sum()
+    }
+
+    /// Sends rows of the local phase as they are, one state for each.
+    fn pass(
+        &mut self,
+        slice: Slice,
+        rows: &RecordBatch,
+        adds: Option<&BooleanArray>,
+        out: &mut dyn Output,
+    ) -> Result<()> {
+        if self.slicing.last_window(slice).is_none() {
+            return Ok(());
+        }
+        let mut columns = self.local.states(rows, adds)?;
+        for bound in [slice.start, slice.end] {
+            columns.push(Arc::new(Int64Array::from_value(bound, rows.num_rows())));
+        }
+        let states = batch_of(self.config.schema.clone(), columns, rows.num_rows())?;
+        out.emit(ChangelogBatch::insert_only(states))
     }
 
     fn restore_batch(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -405,12 +438,18 @@ impl Operator for WindowAggregate {
         let adds = additions(&batch);
         let rows = self.layout.pick(batch.rows())?;
         let runs = self.runs(&rows)?;
+        let is_local = self.config.phase == Phase::Local;
+        if is_local && self.local.passes(rows.num_rows()) {
+            return for_each_slice(&rows, adds.as_ref(), runs, |slice, rows, adds| {
+                self.pass(slice, rows, adds, out)
+            });
+        }
         for_each_slice(&rows, adds.as_ref(), runs, |slice, rows, adds| {
             self.take_in(slice, rows, adds)
         })?;
-        if self.config.phase == Phase::Local {
-            let num_groups: usize = self.slices.values().map(|t| t.groups().len()).sum();
-            if num_groups > MAX_LOCAL_GROUPS {
+        if is_local {
+            self.num_rows_held += rows.num_rows();
+            if self.num_groups() > MAX_LOCAL_GROUPS {
                 self.flush(out)?;
             }
         }
