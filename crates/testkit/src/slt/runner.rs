@@ -64,6 +64,7 @@ struct Runner {
     hub: Arc<ScriptHub>,
     clock: Arc<ManualClock>,
     jobs: BTreeMap<String, Job>,
+    num_attempts: std::cell::Cell<usize>,
     data: String,
     out: tempfile::TempDir,
     outcome: Outcome,
@@ -134,6 +135,7 @@ impl Runner {
             hub,
             clock,
             jobs: BTreeMap::new(),
+            num_attempts: std::cell::Cell::new(0),
             data: data.display().to_string(),
             out: tempfile::tempdir()?,
             outcome: Outcome::default(),
@@ -237,8 +239,16 @@ impl Runner {
             clock: self.clock.clone(),
             invariant_checks: true,
             idle_timeout_ms: None,
+            attempt_id: self.attempt_id(),
             ..JobOptions::default()
         }
+    }
+
+    /// Of its own for each job, so that the files of two jobs never have the same name.
+    fn attempt_id(&self) -> String {
+        let number = self.num_attempts.get();
+        self.num_attempts.set(number + 1);
+        format!("attempt-{number}")
     }
 
     fn text_options(&self) -> TextOptions {
