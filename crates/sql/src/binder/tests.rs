@@ -61,14 +61,14 @@ fn window_times_grouped_by_stay_time_attributes() {
     let grouped = "SELECT window_time AS rt, COUNT(*) AS c FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '5' SECOND)) GROUP BY window_start, window_end, window_time";
     assert_eq!(
         columns(grouped),
-        "(rt TIMESTAMP(3) *ROWTIME*, c BIGINT NOT NULL)"
+        "(rt TIMESTAMP(3) NOT NULL *ROWTIME*, c BIGINT NOT NULL)"
     );
 }
 
 #[test]
 fn columns_may_be_qualified_by_catalog_and_database() {
     assert_eq!(
-        columns("SELECT default_catalog.default_database.bids.item FROM bids"),
+        columns("SELECT c.d.bids.item FROM bids"),
         "(item STRING)"
     );
 }
