@@ -67,10 +67,7 @@ fn window_times_grouped_by_stay_time_attributes() {
 
 #[test]
 fn columns_may_be_qualified_by_catalog_and_database() {
-    assert_eq!(
-        columns("SELECT c.d.bids.item FROM bids"),
-        "(item STRING)"
-    );
+    assert_eq!(columns("SELECT c.d.bids.item FROM bids"), "(item STRING)");
 }
 
 #[test]
