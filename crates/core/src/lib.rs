@@ -8,6 +8,7 @@
 //! | [`time`], [`clock`] | event time and windows; processing time |
 //! | [`hash`], [`key_group`] | the stable key hash and the division of keyed state |
 //! | [`operator`], [`graph`] | the contract of an operator, and the job graph |
+//! | [`snapshot`] | an operator's state at a checkpoint |
 //! | [`source`], [`sink`], [`format`], [`connector`] | the contracts of connectors and formats |
 //! | [`catalog`] | declared tables and views |
 //! | [`options`], [`error`], [`metrics`] | options with lists, the one error, counters |
@@ -27,6 +28,7 @@ pub mod operator;
 pub mod options;
 pub mod schema;
 pub mod sink;
+pub mod snapshot;
 pub mod source;
 pub mod text;
 pub mod time;

@@ -7,14 +7,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatch;
-
 use crate::changelog::ChangelogBatch;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::key_group::key_groups_of;
 use crate::metrics::OperatorMetrics;
 use crate::options::Options;
+
+pub use crate::snapshot::{
+    RowsReader, StateContent, StatePart, StateRows, StateScope, StateSnapshot, StateTable,
+    StoredRows,
+};
 
 /// Where an operator stands and what it may use.
 #[derive(Debug, Clone)]
@@ -79,57 +82,30 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// The state as it stands now; it must not be destroyed by taking it.
+    /// The state as it stands now; it must not be destroyed by taking it. A table is whole, or what
+    /// has changed since this instance's last snapshot, restore or beginning: a new table begins
+    /// with a delta in which everything is new.
+    ///
+    /// A caller that asks for a snapshot keeps it: what it says is not said again.
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         Ok(StateSnapshot::default())
     }
 
     /// Takes back state of one or more subtasks' snapshots, already reduced to this subtask's key
-    /// groups.
+    /// groups. Its tables are whole ([`StateContent::Full`]).
     fn restore(&mut self, _snapshot: StateSnapshot) -> Result<()> {
         Ok(())
     }
-}
 
-/// The state of one subtask at a checkpoint.
-#[derive(Debug, Clone, Default)]
-pub struct StateSnapshot {
-    pub tables: Vec<StateTable>,
-}
-
-/// One named piece of state as rows: self-describing through its Arrow schema.
-#[derive(Debug, Clone)]
-pub struct StateTable {
-    /// Unique inside the operator: `groups`, `left`, `timers` …
-    pub name: String,
-    pub scope: StateScope,
-    pub batches: Vec<RecordBatch>,
-}
-
-/// How a state table is divided when the parallelism changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StateScope {
-    /// The first column is the row's key group (`UInt16`); a subtask gets the rows of its groups.
-    Keyed,
-    /// The rows are dealt out among the subtasks.
-    Split,
-    /// Every subtask gets all rows of all subtasks.
-    Union,
-}
-
-impl StateSnapshot {
-    pub fn is_empty(&self) -> bool {
-        self.tables
-            .iter()
-            .all(|t| t.batches.iter().all(|b| b.num_rows() == 0))
+    /// About how many bytes of memory the state takes. Asked for often: it must be cheap.
+    fn state_bytes(&self) -> usize {
+        0
     }
 
-    /// The batches of the table of this name; none when it was not in the snapshot.
-    pub fn table(&self, name: &str) -> &[RecordBatch] {
-        self.tables
-            .iter()
-            .find(|t| t.name == name)
-            .map_or(&[], |t| &t.batches)
+    /// The least watermark that would make [`Operator::watermark`] do more than pass it on; `None`
+    /// when no watermark would, as long as no more rows come. The default: any watermark may.
+    fn next_event_time(&self) -> Option<i64> {
+        Some(i64::MIN)
     }
 }
 

@@ -40,6 +40,8 @@ pub struct OperatorCheckpoint {
 /// One subtask in a checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct SubtaskCheckpoint {
+    /// Given to a listener: what the operator said, whole tables or changes; to restore from:
+    /// whole tables (see [`crate::CheckpointChain`]).
     pub state: StateSnapshot,
     /// A source reader's unfinished splits.
     pub splits: Vec<Split>,

@@ -21,6 +21,7 @@
 
 mod chain;
 pub mod checkpoint;
+mod checkpoint_chain;
 mod collect;
 mod dataflow;
 mod enumerator;
@@ -45,6 +46,7 @@ mod timers;
 mod worker;
 
 pub use checkpoint::{Checkpoint, CheckpointListener, OperatorCheckpoint, SubtaskCheckpoint};
+pub use checkpoint_chain::CheckpointChain;
 pub use collect::CollectSink;
 pub use execute::{SimulatedRun, execute, execute_simulated};
 pub use job::{JobHandle, JobOutcome, JobProgress, JobReport, NodeMetrics};

@@ -1,19 +1,21 @@
 //! Dividing the state of a checkpoint among the subtasks of a restored operator, whose parallelism
 //! may be another than before.
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::UInt16Type;
 
+use flott_core::Result;
 use flott_core::key_group::key_groups_of;
-use flott_core::operator::{StateScope, StateSnapshot, StateTable};
-use flott_core::{Error, Result};
+use flott_core::operator::{StateRows, StateScope, StateSnapshot, StateTable};
+use flott_state::chain::KeyGroupRows;
 
-/// The part of `snapshots` (one for each former subtask, in order) that `subtask` of `parallelism`
-/// gets back.
+/// The part of `snapshots` (one for each former subtask, in order; whole tables) that `subtask` of
+/// `parallelism` gets back. Rows that lie elsewhere are not read yet.
 ///
 /// # Errors
-/// A defect: keyed state without a key-group column.
+/// A defect: keyed state without a key-group column, changes in the place of whole tables.
 pub fn redistribute(
     snapshots: &[StateSnapshot],
     subtask: usize,
@@ -23,42 +25,48 @@ pub fn redistribute(
     let mut tables: Vec<StateTable> = Vec::new();
     for table in snapshots.iter().flat_map(|s| &s.tables) {
         if !tables.iter().any(|t| t.name == table.name) {
-            tables.push(StateTable {
-                name: table.name.clone(),
-                scope: table.scope,
-                batches: Vec::new(),
-            });
-        }
-    }
-    let groups = key_groups_of(subtask, parallelism, max_parallelism);
-    for target in &mut tables {
-        let mut next_row = 0;
-        for (former, snapshot) in snapshots.iter().enumerate() {
-            for batch in snapshot.table(&target.name) {
-                let kept = match target.scope {
-                    StateScope::Union => batch.clone(),
-                    StateScope::Keyed => rows_of_groups(batch, &groups, &target.name)?,
-                    StateScope::Split if snapshots.len() == parallelism => batch.slice(
-                        0,
-                        if former == subtask {
-                            batch.num_rows()
-                        } else {
-                            0
-                        },
-                    ),
-                    StateScope::Split => {
-                        let first = next_row;
-                        next_row += batch.num_rows();
-                        rows_where(batch, |row| (first + row) % parallelism == subtask)?
-                    }
-                };
-                if kept.num_rows() > 0 {
-                    target.batches.push(kept);
+            let parts = parts_of(snapshots, &table.name)?;
+            let rows = match table.scope {
+                StateScope::Union => all_of(&parts),
+                StateScope::Keyed if parts.len() == parallelism => parts[subtask].clone(),
+                StateScope::Keyed => {
+                    let groups = key_groups_of(subtask, parallelism, max_parallelism);
+                    KeyGroupRows::new(Arc::new(all_of(&parts)), groups).rows()
                 }
-            }
+                StateScope::Split if parts.len() == parallelism => parts[subtask].clone(),
+                StateScope::Split => dealt(&all_of(&parts), subtask, parallelism)?,
+            };
+            tables.push(StateTable::full(&table.name, table.scope, rows));
         }
     }
     Ok(StateSnapshot { tables })
+}
+
+/// A table's rows by former subtask.
+fn parts_of(snapshots: &[StateSnapshot], name: &str) -> Result<Vec<StateRows>> {
+    let parts = snapshots.iter().map(|snapshot| {
+        let table = snapshot.tables.iter().find(|t| t.name == name);
+        table.map_or(Ok(StateRows::default()), |t| t.rows().cloned())
+    });
+    parts.collect()
+}
+
+fn all_of(parts: &[StateRows]) -> StateRows {
+    let mut all = StateRows::default();
+    parts.iter().for_each(|rows| all.append(rows.clone()));
+    all
+}
+
+/// Every n-th row.
+fn dealt(rows: &StateRows, subtask: usize, parallelism: usize) -> Result<StateRows> {
+    let mut first = 0;
+    let batches = rows.read().map(|batch| {
+        let batch = batch?;
+        let part = rows_where(&batch, |row| (first + row) % parallelism == subtask);
+        first += batch.num_rows();
+        part
+    });
+    batches.collect()
 }
 
 /// The items of former subtasks that `subtask` of `parallelism` gets: its own where the parallelism
@@ -80,29 +88,11 @@ fn rows_where(batch: &RecordBatch, keep: impl Fn(usize) -> bool) -> Result<Recor
     Ok(filter_record_batch(batch, &mask)?)
 }
 
-fn rows_of_groups(
-    batch: &RecordBatch,
-    groups: &std::ops::Range<usize>,
-    table: &str,
-) -> Result<RecordBatch> {
-    let column = batch.columns().first();
-    let Some(key_groups) = column.and_then(|c| c.as_primitive_opt::<UInt16Type>()) else {
-        return Err(Error::internal(format!(
-            "the keyed state table '{table}' does not begin with a key group (UInt16)"
-        )));
-    };
-    let values = key_groups.values();
-    if key_groups.null_count() == 0 && values.iter().all(|&g| groups.contains(&usize::from(g))) {
-        return Ok(batch.clone());
-    }
-    rows_where(batch, |row| groups.contains(&usize::from(values[row])))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, UInt16Array};
+    use arrow::array::{Array, Int64Array, UInt16Array};
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
@@ -119,16 +109,12 @@ mod tests {
         ];
         let batches = vec![RecordBatch::try_new(schema, columns).unwrap()];
         StateSnapshot {
-            tables: vec![StateTable {
-                name: "t".into(),
-                scope,
-                batches,
-            }],
+            tables: vec![StateTable::full("t", scope, batches)],
         }
     }
 
     fn num_rows(snapshot: &StateSnapshot) -> usize {
-        snapshot.table("t").iter().map(|b| b.num_rows()).sum()
+        snapshot.table("t").map(|b| b.unwrap().num_rows()).sum()
     }
 
     #[test]

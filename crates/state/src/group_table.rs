@@ -24,6 +24,8 @@ pub struct GroupTable {
     keys: Keys,
     places: Places,
     is_scoped: bool,
+    /// Whether unknown keys stay unknown.
+    only_finds: bool,
     /// Group numbers not in use.
     free: Vec<u32>,
     created: Vec<u32>,
@@ -65,6 +67,9 @@ enum Keys {
 }
 
 impl GroupTable {
+    /// What [`GroupTable::find`] gives for a key that is not there.
+    pub const UNKNOWN: u32 = NO_GROUP;
+
     /// A table of keys of these types.
     ///
     /// # Errors
@@ -79,6 +84,7 @@ impl GroupTable {
             keys,
             places: Places::default(),
             is_scoped: false,
+            only_finds: false,
             free: Vec::new(),
             created: Vec::new(),
             scratch: Scratch::default(),
@@ -97,6 +103,23 @@ impl GroupTable {
         groups: &mut Vec<u32>,
     ) -> Result<()> {
         self.assign_rows(keys, num_rows, None, groups)
+    }
+
+    /// Puts the group number of each row's key into `groups`, which is cleared first;
+    /// [`GroupTable::UNKNOWN`] for a key that is not there.
+    ///
+    /// # Errors
+    /// A type that cannot be a key.
+    pub fn find(
+        &mut self,
+        keys: &[ArrayRef],
+        num_rows: usize,
+        groups: &mut Vec<u32>,
+    ) -> Result<()> {
+        self.only_finds = true;
+        let found = self.assign_rows(keys, num_rows, None, groups);
+        self.only_finds = false;
+        found
     }
 
     /// As [`GroupTable::assign`], of keys inside a scope for each row.
@@ -180,6 +203,9 @@ impl GroupTable {
         if let Some(group) = self.index.find(hash, slot_word, slot_scope, |_| true) {
             return group;
         }
+        if self.only_finds {
+            return NO_GROUP;
+        }
         let group = self.create(key_hash, scope);
         if let Keys::Words(_, column) = &mut self.keys {
             column.set(group, word);
@@ -242,6 +268,9 @@ impl GroupTable {
         };
         if let Some(group) = self.index.find(hash, key_hash, scope, is_it) {
             return group;
+        }
+        if self.only_finds {
+            return NO_GROUP;
         }
         let group = self.create(key_hash, scope);
         if let Keys::Columns(columns) = &mut self.keys {

@@ -2,13 +2,17 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`chain`] | snapshots as whole rows and changes, and what they say together |
 //! | [`group_table`] | keys to dense group numbers, the index of columnar state |
 //! | [`storage`] | checkpoints and savepoints on disks and object stores |
 
+pub mod chain;
 pub mod group_table;
 mod key_columns;
+mod key_groups;
 mod probe;
 pub mod storage;
 mod words;
 
 pub use group_table::GroupTable;
+pub use key_groups::rows_of_groups;

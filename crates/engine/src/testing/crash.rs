@@ -45,9 +45,9 @@ impl Step {
     }
 }
 
-/// Runs the script without a crash, with a crash after each single step, and with a crash after
-/// every step, restoring with each of these parallelisms; the table that the output describes must
-/// be the same. Gives that table.
+/// Runs the script without a crash, with a crash after each single step (with and without snapshots
+/// after the steps before), and with a crash after every step, restoring with each of these
+/// parallelisms; the table that the output describes must be the same. Gives that table.
 ///
 /// # Errors
 /// What the operator reports, and a difference, with the step after which the crash was.
@@ -56,33 +56,53 @@ pub fn crash_everywhere(
     script: &[Step],
     parallelisms: &[usize],
 ) -> Result<BTreeMap<String, i64>> {
-    let expected = run(harness, script, 1, |_| false)?;
+    let expected = run(harness, script, 1, |_| None)?;
     for &parallelism in parallelisms {
         for crash_after in 0..script.len() {
-            let actual = run(harness, script, parallelism, |step| step == crash_after)?;
             let place = format!("after step {crash_after} ({:?})", script[crash_after]);
+            let crash = |step| (step == crash_after).then_some(After::Crash);
+            let actual = run(harness, script, parallelism, crash)?;
+            compare(&expected, &actual, &place, parallelism)?;
+            let actual = run(harness, script, parallelism, |step| {
+                crash(step).or(Some(After::Snapshot))
+            })?;
+            let place = format!("{place}, with a snapshot after every step,");
             compare(&expected, &actual, &place, parallelism)?;
         }
-        let actual = run(harness, script, parallelism, |_| true)?;
+        let actual = run(harness, script, parallelism, |_| Some(After::Crash))?;
         compare(&expected, &actual, "after every step", parallelism)?;
     }
     Ok(expected)
+}
+
+/// What happens after a step.
+#[derive(Debug, Clone, Copy)]
+enum After {
+    /// A snapshot is taken and kept.
+    Snapshot,
+    /// A snapshot is taken and restored.
+    Crash,
 }
 
 fn run(
     harness: &Harness,
     script: &[Step],
     parallelism: usize,
-    crashes_after: impl Fn(usize) -> bool,
+    after: impl Fn(usize) -> Option<After>,
 ) -> Result<BTreeMap<String, i64>> {
     let mut open = harness.clone().open()?;
     let mut lines = Vec::new();
     for (index, step) in script.iter().enumerate() {
         step.run(&mut open)?;
         lines.extend(open.drain());
-        if crashes_after(index) && !open.is_finished() {
-            open.crash_and_restore(parallelism)?;
-            lines.extend(open.drain());
+        match after(index) {
+            Some(_) if open.is_finished() => {}
+            Some(After::Crash) => {
+                open.crash_and_restore(parallelism)?;
+                lines.extend(open.drain());
+            }
+            Some(After::Snapshot) => drop(open.snapshot()?),
+            None => {}
         }
     }
     Ok(fold(&lines))

@@ -14,6 +14,7 @@ use flott_core::options::Options;
 use flott_core::schema::Schema;
 use flott_core::time::{MAX_WATERMARK, MIN_WATERMARK};
 use flott_core::{Error, Result};
+use flott_state::chain::OperatorChain;
 
 use crate::partition::Partitioner;
 use crate::restore::redistribute;
@@ -108,6 +109,7 @@ impl Harness {
             output: Vec::new(),
             clock,
             is_finished: false,
+            chain: OperatorChain::new(DEFAULT_MAX_PARALLELISM),
             plan: self,
         };
         open.start(&[])?;
@@ -170,6 +172,8 @@ pub struct OpenHarness {
     emitted_watermark: i64,
     output: Vec<Event>,
     is_finished: bool,
+    /// The snapshots taken so far.
+    chain: OperatorChain,
 }
 
 impl OpenHarness {
@@ -337,13 +341,31 @@ impl OpenHarness {
         Ok(())
     }
 
-    /// The state of each subtask.
+    /// Takes a snapshot and gives the whole state of each subtask: what it says has changed on top
+    /// of the snapshots before.
     ///
     /// # Errors
     /// What the operator reports.
     pub fn snapshot(&mut self) -> Result<Vec<StateSnapshot>> {
+        let changes = self.snapshot_changes()?;
+        self.chain.apply(&changes)?;
+        Ok(self.chain.snapshots())
+    }
+
+    /// What the subtasks say of their state: whole tables, or what has changed. Not kept: a later
+    /// [`OpenHarness::snapshot`] lacks it.
+    ///
+    /// # Errors
+    /// What the operator reports.
+    pub fn snapshot_changes(&mut self) -> Result<Vec<StateSnapshot>> {
         let subtasks = self.subtasks.iter_mut();
         subtasks.map(|s| s.operator.snapshot()).collect()
+    }
+
+    /// About how many bytes the subtasks' state takes in memory.
+    pub fn state_bytes(&self) -> usize {
+        let subtasks = self.subtasks.iter();
+        subtasks.map(|s| s.operator.state_bytes()).sum()
     }
 
     /// Takes a snapshot, throws the operator away and restores a new one with another parallelism.
@@ -362,6 +384,8 @@ impl OpenHarness {
     /// What the operator reports.
     pub fn restore(&mut self, snapshots: &[StateSnapshot], parallelism: usize) -> Result<()> {
         self.plan.parallelism = parallelism;
+        self.chain = OperatorChain::new(DEFAULT_MAX_PARALLELISM);
+        self.chain.apply(snapshots)?;
         self.start(snapshots)?;
         let least = self.least_watermark();
         if least > MIN_WATERMARK {

@@ -69,11 +69,7 @@ impl Operator for Sums {
         ];
         let batch = RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns)?;
         Ok(StateSnapshot {
-            tables: vec![StateTable {
-                name: "sums".into(),
-                scope: StateScope::Keyed,
-                batches: vec![batch],
-            }],
+            tables: vec![StateTable::full("sums", StateScope::Keyed, batch)],
         })
     }
 
@@ -82,6 +78,7 @@ impl Operator for Sums {
             return Ok(());
         }
         for batch in snapshot.table("sums") {
+            let batch = &batch?;
             assert_eq!(batch.column(0).as_primitive::<UInt16Type>().null_count(), 0);
             let keys = batch.column(1).as_primitive::<Int64Type>();
             let sums = batch.column(2).as_primitive::<Int64Type>();

@@ -4,15 +4,25 @@ use parking_lot::Mutex;
 
 use flott_core::Result;
 use flott_engine::testing::ScriptSource;
-use flott_engine::{Checkpoint, CheckpointListener, JobOptions, execute, execute_simulated};
+use flott_engine::{
+    Checkpoint, CheckpointChain, CheckpointListener, JobOptions, execute, execute_simulated,
+};
 
 use crate::operators::*;
 
-#[derive(Default)]
-struct Kept(Mutex<Vec<Checkpoint>>);
+/// Every checkpoint with the chain that makes it whole.
+struct Kept(Mutex<Vec<Checkpoint>>, Mutex<CheckpointChain>);
+
+impl Default for Kept {
+    fn default() -> Self {
+        let chain = CheckpointChain::new(JobOptions::default().max_parallelism);
+        Self(Mutex::default(), Mutex::new(chain))
+    }
+}
 
 impl CheckpointListener for Kept {
     fn on_checkpoint(&self, checkpoint: Checkpoint) -> Result<()> {
+        let checkpoint = self.1.lock().complete(checkpoint)?;
         self.0.lock().push(checkpoint);
         Ok(())
     }

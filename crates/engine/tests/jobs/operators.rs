@@ -92,16 +92,13 @@ impl Operator for Sum {
         ];
         let rows = RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns)?;
         Ok(StateSnapshot {
-            tables: vec![StateTable {
-                name: "sums".into(),
-                scope: StateScope::Keyed,
-                batches: vec![rows],
-            }],
+            tables: vec![StateTable::full("sums", StateScope::Keyed, rows)],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for rows in snapshot.table("sums") {
+            let rows = &rows?;
             let keys = rows.column(1).as_primitive::<Int64Type>().values();
             let sums = rows.column(2).as_primitive::<Int64Type>().values();
             self.sums

@@ -97,6 +97,9 @@ pub(crate) fn reopen(
     operator: &mut Box<dyn Operator>,
 ) {
     let snapshot: StateSnapshot = operator.snapshot().unwrap();
+    let mut chain = flott_state::chain::OperatorChain::new(128);
+    chain.apply(&[snapshot]).unwrap();
+    let snapshot = chain.snapshots().remove(0);
     let mut fresh = factory.create().unwrap();
     fresh.open(&context(0, 1)).unwrap();
     fresh.restore(snapshot).unwrap();

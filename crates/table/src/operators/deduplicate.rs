@@ -140,6 +140,7 @@ impl Operator for FirstOfKey {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(KEYS) {
+            let batch = &batch?;
             let ([], keys) = split_keyed::<0>(batch, &self.key_schema())?;
             self.partitions
                 .assign_columns(keys.columns(), keys.num_rows())?;
@@ -332,6 +333,7 @@ impl Operator for RowOfKey {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(ROWS) {
+            let batch = &batch?;
             let ([], rows) = split_keyed::<0>(batch, &self.schema)?;
             self.apply(&rows, |_| true)?;
             self.store.sweep()?;

@@ -168,10 +168,12 @@ impl Operator for FirstRowByTime {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(WAITING) {
+            let batch = &batch?;
             let ([], rows) = split_keyed::<0>(batch, &self.schema)?;
             self.take(&rows)?;
         }
         for batch in snapshot.table(SENT) {
+            let batch = &batch?;
             let ([], keys) = split_keyed::<0>(batch, &self.key_schema())?;
             let numbers = self
                 .partitions

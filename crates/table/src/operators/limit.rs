@@ -74,16 +74,17 @@ impl Operator for FirstRows {
         let field = Field::new(NUM_SEEN, DataType::UInt64, true);
         let schema = Arc::new(Schema::new(vec![field]));
         Ok(StateSnapshot {
-            tables: vec![StateTable {
-                name: NUM_SEEN.to_string(),
-                scope: StateScope::Union,
-                batches: vec![RecordBatch::try_new(schema, vec![column])?],
-            }],
+            tables: vec![StateTable::full(
+                NUM_SEEN,
+                StateScope::Union,
+                RecordBatch::try_new(schema, vec![column])?,
+            )],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(NUM_SEEN) {
+            let batch = &batch?;
             let seen = batch.column(0).as_primitive::<UInt64Type>();
             self.num_seen += seen.iter().flatten().sum::<u64>();
         }

@@ -174,6 +174,7 @@ impl Operator for Materialize {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(ROWS) {
+            let batch = &batch?;
             let ([counts, arrivals], rows) = split_keyed::<2>(batch, &self.config.schema)?;
             let arrival = |row: usize| arrivals.is_valid(row).then(|| arrivals.value(row));
             self.fold(&rows, |row| counts.value(row), arrival)?;

@@ -246,6 +246,7 @@ impl Operator for SessionWindowTvf {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(ROWS) {
+            let batch = &batch?;
             let ([arrivals, times], rows) = split_keyed::<2>(batch, &self.input)?;
             let arrival = |row: usize| arrivals.is_valid(row).then(|| arrivals.value(row));
             self.hold(&rows, &times, arrival)?;

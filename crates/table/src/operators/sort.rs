@@ -116,11 +116,7 @@ impl Operator for TemporalSort {
         let last: ArrayRef = Arc::new(Int64Array::from(vec![self.last_sent]));
         let field = Field::new("last_sent", DataType::Int64, true);
         let last = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![last])?;
-        let last = StateTable {
-            name: LAST_SENT.to_string(),
-            scope: StateScope::Union,
-            batches: vec![last],
-        };
+        let last = StateTable::full(LAST_SENT, StateScope::Union, last);
         Ok(StateSnapshot {
             tables: vec![table, last],
         })
@@ -128,11 +124,13 @@ impl Operator for TemporalSort {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(WAITING) {
+            let batch = &batch?;
             let ([arrivals], rows) = split_keyed::<1>(batch, &self.config.schema)?;
             let order = arrow::compute::sort_to_indices(&arrivals, None, None)?;
             self.hold(&take_record_batch(&rows, &order)?)?;
         }
         for batch in snapshot.table(LAST_SENT) {
+            let batch = &batch?;
             let last = batch.column(0).as_primitive::<Int64Type>();
             self.last_sent = last.iter().flatten().fold(self.last_sent, i64::max);
         }
@@ -225,16 +223,16 @@ impl Operator for BatchSort {
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         Ok(StateSnapshot {
-            tables: vec![StateTable {
-                name: WAITING.to_string(),
-                scope: StateScope::Union,
-                batches: self.batches.clone(),
-            }],
+            tables: vec![StateTable::full(
+                WAITING,
+                StateScope::Union,
+                self.batches.clone(),
+            )],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
-        self.batches = snapshot.table(WAITING).to_vec();
+        self.batches = snapshot.table(WAITING).collect::<Result<_>>()?;
         Ok(())
     }
 }

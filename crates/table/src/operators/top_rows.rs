@@ -6,7 +6,7 @@ use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::hash::hash_columns;
-use flott_core::operator::StateTable;
+use flott_core::operator::{RowsReader, StateTable};
 
 use super::rank::RankFunction;
 use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
@@ -217,10 +217,10 @@ impl TopRows {
     }
 
     /// Takes rows back; gives the rows restored with their partitions.
-    pub fn restore(&mut self, batches: &[RecordBatch]) -> Result<Vec<(RecordBatch, Vec<u32>)>> {
+    pub fn restore(&mut self, batches: RowsReader<'_>) -> Result<Vec<(RecordBatch, Vec<u32>)>> {
         let mut restored = Vec::new();
         for batch in batches {
-            let ([arrivals], rows) = split_keyed::<1>(batch, &self.schema)?;
+            let ([arrivals], rows) = split_keyed::<1>(&batch?, &self.schema)?;
             let prepared = self.prepare(&rows)?;
             for row in 0..rows.num_rows() {
                 let arrival = if arrivals.is_valid(row) {

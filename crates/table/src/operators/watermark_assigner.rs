@@ -182,14 +182,11 @@ impl Operator for WatermarkAssigner {
             Arc::new(Int64Array::from(vec![self.progress.due])),
         ];
         Ok(StateSnapshot {
-            tables: vec![StateTable {
-                name: PROGRESS.to_string(),
-                scope: StateScope::Union,
-                batches: vec![RecordBatch::try_new(
-                    Arc::new(Schema::new(fields)),
-                    columns,
-                )?],
-            }],
+            tables: vec![StateTable::full(
+                PROGRESS,
+                StateScope::Union,
+                RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?,
+            )],
         })
     }
 
@@ -198,6 +195,7 @@ impl Operator for WatermarkAssigner {
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         let mut all = Vec::new();
         for batch in snapshot.table(PROGRESS) {
+            let batch = &batch?;
             use arrow::array::AsArray;
             use arrow::datatypes::{Int64Type, UInt32Type};
             let subtasks = batch.column(0).as_primitive::<UInt32Type>();
@@ -352,8 +350,10 @@ mod tests {
         slow.open(&context(1, 2)).unwrap();
         run(&mut slow, rows([5_000]));
         let mut both = fast.snapshot().unwrap();
-        let more = slow.snapshot().unwrap().tables.remove(0).batches;
-        both.tables[0].batches.extend(more);
+        let more = slow.snapshot().unwrap();
+        let both_rows = both.table(PROGRESS).chain(more.table(PROGRESS));
+        let all: Vec<_> = both_rows.map(Result::unwrap).collect();
+        both.tables = vec![StateTable::full(PROGRESS, StateScope::Union, all)];
         let mut restored = opened();
         restored.restore(both).unwrap();
         // What was due is sent again: those downstream have forgotten it.

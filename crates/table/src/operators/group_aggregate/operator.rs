@@ -276,18 +276,18 @@ impl Operator for GroupAggregate {
             columns.push(Arc::new(Int64Array::from_iter_values(updated)));
         }
         Ok(StateSnapshot {
-            tables: vec![StateTable {
-                name: GROUPS.into(),
-                scope: StateScope::Keyed,
-                batches: vec![state_batch(columns, groups.len())?],
-            }],
+            tables: vec![StateTable::full(
+                GROUPS,
+                StateScope::Keyed,
+                state_batch(columns, groups.len())?,
+            )],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
-        let batches = snapshot.table(GROUPS).iter();
-        batches
-            .filter(|b| b.num_rows() > 0)
-            .try_for_each(|b| self.restore_batch(b))
+        for batch in snapshot.table(GROUPS) {
+            self.restore_batch(&batch?)?;
+        }
+        Ok(())
     }
 }

@@ -445,6 +445,7 @@ impl Operator for IntervalJoin {
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for name in SIDES {
             for batch in snapshot.table(name.table()) {
+                let batch = &batch?;
                 let schema = self.sides[name as usize].store.schema().clone();
                 let ([times, is_matched], rows) = split_keyed::<2>(batch, &schema)?;
                 self.keys.assign(name, &rows, &mut self.groups)?;

@@ -155,11 +155,7 @@ impl Operator for LookupJoin {
         let flag = Arc::new(BooleanArray::from(vec![self.is_ready]));
         let fields = vec![Field::new(HAS_ENDED, DataType::Boolean, true)];
         let flags = batch_of(Arc::new(Schema::new(fields)), vec![flag], 1)?;
-        let flags = StateTable {
-            name: HAS_ENDED.into(),
-            scope: StateScope::Union,
-            batches: vec![flags],
-        };
+        let flags = StateTable::full(HAS_ENDED, StateScope::Union, flags);
         Ok(StateSnapshot {
             tables: vec![
                 self.table_of(SideName::Left, &left, vec![("kind", kinds.collect())])?,
@@ -171,6 +167,7 @@ impl Operator for LookupJoin {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(SideName::Left.table()) {
+            let batch = &batch?;
             let ([kinds], rows) = split_keyed::<1>(batch, &self.schemas[0])?;
             let kinds: Vec<u8> = kinds.values().iter().map(|&k| k as u8).collect();
             let is_insert_only = kinds.iter().all(|&k| k == RowKind::Insert as u8);
@@ -178,12 +175,14 @@ impl Operator for LookupJoin {
             self.waiting.push(ChangelogBatch::new(rows, kinds));
         }
         for batch in snapshot.table(SideName::Right.table()) {
+            let batch = &batch?;
             let ([], rows) = split_keyed::<0>(batch, &self.schemas[1])?;
             self.table.push(rows);
         }
-        let flags = snapshot.table(HAS_ENDED).iter();
-        if flags.flat_map(|b| b.columns()).any(has_true) {
-            self.build()?;
+        for flags in snapshot.table(HAS_ENDED) {
+            if !self.is_ready && flags?.columns().iter().any(has_true) {
+                self.build()?;
+            }
         }
         Ok(())
     }

@@ -433,6 +433,7 @@ impl Operator for RegularJoin {
         for name in [SideName::Left, SideName::Right] {
             let side = &mut self.sides[name as usize];
             for batch in snapshot.table(name.table()) {
+                let batch = &batch?;
                 side.restore(batch, now_ms, |rows| {
                     let mut groups = Vec::new();
                     self.keys.assign(name, rows, &mut groups)?;

@@ -310,10 +310,12 @@ impl Operator for TemporalJoin {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(SideName::Left.table()) {
+            let batch = &batch?;
             let ([kinds], rows) = split_keyed::<1>(batch, self.stores[0].schema())?;
             self.wait(&rows, |row| kinds.value(row) as u8)?;
         }
         for batch in snapshot.table(SideName::Right.table()) {
+            let batch = &batch?;
             let ([times, ends], rows) = split_keyed::<2>(batch, self.stores[1].schema())?;
             self.assign(SideName::Right, &rows)?;
             for row in 0..rows.num_rows() {

@@ -132,6 +132,7 @@ impl Operator for WindowJoin {
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for side in [SideName::Left, SideName::Right] {
             for batch in snapshot.table(side.table()) {
+                let batch = &batch?;
                 let schema = self.stores[side as usize].schema();
                 let ([], rows) = split_keyed::<0>(batch, schema)?;
                 self.hold(side, &rows, true)?;

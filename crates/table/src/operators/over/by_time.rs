@@ -275,14 +275,17 @@ impl Operator for OverTime {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(PARTITIONS) {
+            let batch = &batch?;
             self.restore_partitions(batch)?;
         }
         for batch in snapshot.table(ROWS) {
+            let batch = &batch?;
             self.restore_rows(batch)?;
         }
         for (call, distinct) in self.calls.distinct.iter_mut().enumerate() {
             let Some(distinct) = distinct else { continue };
             for batch in snapshot.table(&format!("{DISTINCT}{call}")) {
+                let batch = &batch?;
                 let ([counts], rows) = split_keyed::<1>(batch, &distinct.schema)?;
                 let numbers = distinct.values.assign(&rows)?;
                 distinct.counts.resize(distinct.values.bound(), 0);

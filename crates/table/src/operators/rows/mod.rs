@@ -32,11 +32,11 @@ pub(crate) fn keyed_table(
     }
     fields.extend(rows.schema().fields().iter().cloned());
     columns.extend(rows.columns().iter().cloned());
-    Ok(StateTable {
-        name: name.to_string(),
-        scope: StateScope::Keyed,
-        batches: vec![batch_of(Arc::new(Schema::new(fields)), columns, num_rows)?],
-    })
+    Ok(StateTable::full(
+        name,
+        StateScope::Keyed,
+        batch_of(Arc::new(Schema::new(fields)), columns, num_rows)?,
+    ))
 }
 
 /// Takes a batch of [`keyed_table`] apart: `N` BIGINT columns, and the rows in `schema`.

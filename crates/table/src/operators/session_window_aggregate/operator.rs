@@ -297,28 +297,25 @@ impl Operator for SessionWindowAggregate {
         let progress: ArrayRef = Arc::new(Int64Array::from_value(self.progress, 1));
         Ok(StateSnapshot {
             tables: vec![
-                StateTable {
-                    name: SESSIONS.into(),
-                    scope: StateScope::Keyed,
-                    batches: vec![state_batch(columns, numbers.len())?],
-                },
-                StateTable {
-                    name: PROGRESS.into(),
-                    scope: StateScope::Union,
-                    batches: vec![state_batch(vec![progress], 1)?],
-                },
+                StateTable::full(
+                    SESSIONS,
+                    StateScope::Keyed,
+                    state_batch(columns, numbers.len())?,
+                ),
+                StateTable::full(PROGRESS, StateScope::Union, state_batch(vec![progress], 1)?),
             ],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(PROGRESS) {
+            let batch = &batch?;
             let progress = batch.column(0).as_primitive::<Int64Type>().values();
             self.progress = progress.iter().copied().fold(self.progress, i64::max);
         }
-        let batches = snapshot.table(SESSIONS).iter();
-        batches
-            .filter(|b| b.num_rows() > 0)
-            .try_for_each(|b| self.restore_batch(b))
+        for batch in snapshot.table(SESSIONS) {
+            self.restore_batch(&batch?)?;
+        }
+        Ok(())
     }
 }

@@ -512,34 +512,28 @@ impl Operator for WindowAggregate {
             context.metrics.state_size_bytes.set(size_bytes as i64);
         }
         let progress: ArrayRef = Arc::new(Int64Array::from_value(self.progress, 1));
+        let scope = match is_local {
+            true => StateScope::Split,
+            false => StateScope::Keyed,
+        };
         Ok(StateSnapshot {
             tables: vec![
-                StateTable {
-                    name: SLICES.into(),
-                    scope: match is_local {
-                        true => StateScope::Split,
-                        false => StateScope::Keyed,
-                    },
-                    batches,
-                },
-                StateTable {
-                    name: PROGRESS.into(),
-                    scope: StateScope::Union,
-                    batches: vec![state_batch(vec![progress], 1)?],
-                },
+                StateTable::full(SLICES, scope, batches),
+                StateTable::full(PROGRESS, StateScope::Union, state_batch(vec![progress], 1)?),
             ],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(PROGRESS) {
+            let batch = &batch?;
             let progress = batch.column(0).as_primitive::<Int64Type>().values();
             // At a checkpoint all subtasks have seen the same watermarks.
             self.progress = progress.iter().copied().fold(self.progress, i64::max);
         }
-        let batches = snapshot.table(SLICES).iter();
-        batches
-            .filter(|b| b.num_rows() > 0)
-            .try_for_each(|b| self.restore_batch(b))
+        for batch in snapshot.table(SLICES) {
+            self.restore_batch(&batch?)?;
+        }
+        Ok(())
     }
 }

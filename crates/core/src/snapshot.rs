@@ -1,0 +1,295 @@
+//! What an operator hands over at a checkpoint: named tables, whole or as changes.
+//!
+//! Whoever keeps snapshots keeps the *chain*: the last whole rows of a table and the changes since
+//! (`flott_state::chain`). An operator that is restored sees whole rows only.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+
+use crate::error::{Error, Result};
+
+/// The state of one subtask at a checkpoint.
+///
+/// Every table of the operator that has rows is in each of its snapshots, changed or not: a table
+/// that is left out is empty.
+#[derive(Debug, Clone, Default)]
+pub struct StateSnapshot {
+    pub tables: Vec<StateTable>,
+}
+
+/// One named piece of state as rows: self-describing through its Arrow schema.
+#[derive(Debug, Clone)]
+pub struct StateTable {
+    /// Unique inside the operator: `groups`, `left`, `timers` …
+    pub name: String,
+    pub scope: StateScope,
+    pub content: StateContent,
+}
+
+/// How a state table is divided when the parallelism changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateScope {
+    /// The first column is the row's key group (`UInt16`); a subtask gets the rows of its groups.
+    Keyed,
+    /// The rows are dealt out among the subtasks.
+    Split,
+    /// Every subtask gets all rows of all subtasks.
+    Union,
+}
+
+/// The rows of a table, or how they have changed.
+#[derive(Debug, Clone)]
+pub enum StateContent {
+    /// All rows; they replace what earlier snapshots held.
+    Full(StateRows),
+    /// What has changed since the same instance's last snapshot, or its restore, or its beginning.
+    /// Only for [`StateScope::Keyed`].
+    Delta {
+        /// The first so many columns (the key group is one of them) identify a row.
+        key_columns: usize,
+        /// New and changed rows, each key once.
+        upserts: StateRows,
+        /// The keys of removed rows: only the key columns. They apply before the upserts; a key
+        /// that was never there may be among them.
+        deletes: StateRows,
+    },
+}
+
+/// Rows as batches of one schema, some of which may still lie elsewhere.
+#[derive(Debug, Clone, Default)]
+pub struct StateRows {
+    parts: Vec<StatePart>,
+}
+
+/// One part of [`StateRows`].
+#[derive(Debug, Clone)]
+pub enum StatePart {
+    Batch(RecordBatch),
+    /// Read when it is needed.
+    Stored(Arc<dyn StoredRows>),
+}
+
+/// An iterator over batches.
+pub type RowsReader<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>;
+
+/// Rows that are read from where they lie, as often as asked. They do not change.
+pub trait StoredRows: fmt::Debug + Send + Sync {
+    /// How many rows there are, or somewhat more than there are.
+    fn num_rows(&self) -> usize;
+
+    /// About how many bytes they have.
+    fn size_bytes(&self) -> usize;
+
+    /// The rows; those of other key groups than `key_groups` may be left out.
+    ///
+    /// # Errors
+    /// They cannot be opened; the reader's items say that they cannot be read.
+    fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>>;
+
+    /// For a keeper that knows its own kind of rows, such as files that need no copy.
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+impl StateRows {
+    pub fn push(&mut self, batch: RecordBatch) {
+        if batch.num_rows() > 0 {
+            self.parts.push(StatePart::Batch(batch));
+        }
+    }
+
+    pub fn push_stored(&mut self, rows: Arc<dyn StoredRows>) {
+        self.parts.push(StatePart::Stored(rows));
+    }
+
+    pub fn append(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+    }
+
+    pub fn parts(&self) -> &[StatePart] {
+        &self.parts
+    }
+
+    /// How many rows there are, or somewhat more than there are.
+    pub fn num_rows(&self) -> usize {
+        let parts = self.parts.iter();
+        let num_rows = parts.map(|part| match part {
+            StatePart::Batch(batch) => batch.num_rows(),
+            StatePart::Stored(rows) => rows.num_rows(),
+        });
+        num_rows.sum()
+    }
+
+    /// About how many bytes they have.
+    pub fn size_bytes(&self) -> usize {
+        let parts = self.parts.iter();
+        let sizes = parts.map(|part| match part {
+            StatePart::Batch(batch) => batch.get_array_memory_size(),
+            StatePart::Stored(rows) => rows.size_bytes(),
+        });
+        sizes.sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.num_rows() == 0
+    }
+
+    /// The rows, batch by batch.
+    pub fn read(&self) -> RowsReader<'_> {
+        self.read_groups(None)
+    }
+
+    /// The rows; those of other key groups than `key_groups` may be left out.
+    pub fn read_groups(&self, key_groups: Option<Range<usize>>) -> RowsReader<'_> {
+        let parts = self.parts.iter();
+        Box::new(parts.flat_map(move |part| -> RowsReader<'_> {
+            match part {
+                StatePart::Batch(batch) => Box::new(std::iter::once(Ok(batch.clone()))),
+                StatePart::Stored(rows) => match rows.read(key_groups.as_ref()) {
+                    Ok(reader) => reader,
+                    Err(error) => Box::new(std::iter::once(Err(error))),
+                },
+            }
+        }))
+    }
+}
+
+impl StoredRows for StateRows {
+    fn num_rows(&self) -> usize {
+        self.num_rows()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.size_bytes()
+    }
+
+    fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
+        Ok(self.read_groups(key_groups.cloned()))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+impl From<RecordBatch> for StateRows {
+    fn from(batch: RecordBatch) -> Self {
+        let mut rows = Self::default();
+        rows.push(batch);
+        rows
+    }
+}
+
+impl From<Vec<RecordBatch>> for StateRows {
+    fn from(batches: Vec<RecordBatch>) -> Self {
+        batches.into_iter().collect()
+    }
+}
+
+impl From<Arc<dyn StoredRows>> for StateRows {
+    fn from(rows: Arc<dyn StoredRows>) -> Self {
+        Self {
+            parts: vec![StatePart::Stored(rows)],
+        }
+    }
+}
+
+impl FromIterator<RecordBatch> for StateRows {
+    fn from_iter<I: IntoIterator<Item = RecordBatch>>(batches: I) -> Self {
+        let mut rows = Self::default();
+        batches.into_iter().for_each(|batch| rows.push(batch));
+        rows
+    }
+}
+
+impl StateTable {
+    /// All rows of a table.
+    pub fn full(name: impl Into<String>, scope: StateScope, rows: impl Into<StateRows>) -> Self {
+        Self {
+            name: name.into(),
+            scope,
+            content: StateContent::Full(rows.into()),
+        }
+    }
+
+    /// The changes of a keyed table; see [`StateContent::Delta`].
+    pub fn delta(
+        name: impl Into<String>,
+        key_columns: usize,
+        upserts: impl Into<StateRows>,
+        deletes: impl Into<StateRows>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            scope: StateScope::Keyed,
+            content: StateContent::Delta {
+                key_columns,
+                upserts: upserts.into(),
+                deletes: deletes.into(),
+            },
+        }
+    }
+
+    /// Whether there are neither rows nor changes.
+    pub fn is_empty(&self) -> bool {
+        match &self.content {
+            StateContent::Full(rows) => rows.is_empty(),
+            StateContent::Delta {
+                upserts, deletes, ..
+            } => upserts.is_empty() && deletes.is_empty(),
+        }
+    }
+
+    /// About how many bytes the rows or changes have.
+    pub fn size_bytes(&self) -> usize {
+        match &self.content {
+            StateContent::Full(rows) => rows.size_bytes(),
+            StateContent::Delta {
+                upserts, deletes, ..
+            } => upserts.size_bytes() + deletes.size_bytes(),
+        }
+    }
+
+    /// The rows of a whole table.
+    ///
+    /// # Errors
+    /// An internal error for changes, which say nothing without their chain.
+    pub fn rows(&self) -> Result<&StateRows> {
+        match &self.content {
+            StateContent::Full(rows) => Ok(rows),
+            StateContent::Delta { .. } => Err(Error::internal(format!(
+                "the state table '{}' is a change, not whole rows; restore from its chain",
+                self.name
+            ))),
+        }
+    }
+}
+
+impl StateSnapshot {
+    pub fn is_empty(&self) -> bool {
+        self.tables.iter().all(StateTable::is_empty)
+    }
+
+    /// About how many bytes the tables have.
+    pub fn size_bytes(&self) -> usize {
+        self.tables.iter().map(StateTable::size_bytes).sum()
+    }
+
+    /// The batches of the whole table of this name; none when it is not in the snapshot. A table
+    /// of changes is an error.
+    pub fn table(&self, name: &str) -> RowsReader<'_> {
+        let Some(table) = self.tables.iter().find(|t| t.name == name) else {
+            return Box::new(std::iter::empty());
+        };
+        match table.rows() {
+            Ok(rows) => Box::new(rows.read().filter(has_rows)),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+}
+
+fn has_rows(batch: &Result<RecordBatch>) -> bool {
+    batch.as_ref().map_or(true, |b| b.num_rows() > 0)
+}

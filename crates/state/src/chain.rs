@@ -1,0 +1,560 @@
+//! Chains of snapshots: the whole rows of a table and the changes since.
+//!
+//! A layer is what the subtasks of one operator said about one keyed table at one checkpoint. Key
+//! groups belong to one subtask at a time, so that the layers of all subtasks are one layer, and a
+//! restore with another parallelism is a choice of key groups. Reading goes from the newest layer
+//! to the oldest and gives a row the first time that its key is met, which takes linear time and
+//! memory for the keys of all layers but the oldest.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::DataType;
+use flott_core::key_group::key_groups_of;
+use flott_core::operator::{
+    RowsReader, StateContent, StateRows, StateScope, StateSnapshot, StateTable, StoredRows,
+};
+use flott_core::{Error, Result};
+
+use crate::GroupTable;
+use crate::key_groups::{rows_of, rows_of_groups};
+
+/// More layers than this are made one, however small they are.
+const MAX_LAYERS: usize = 64;
+
+/// What was said about a keyed table at one checkpoint.
+#[derive(Debug, Clone, Default)]
+pub struct Layer {
+    /// The key groups of which older layers say nothing any more.
+    pub replaced: Vec<Range<usize>>,
+    pub upserts: StateRows,
+    /// Keys of removed rows; they apply before the upserts.
+    pub deletes: StateRows,
+}
+
+impl Layer {
+    fn size_bytes(&self) -> usize {
+        self.upserts.size_bytes() + self.deletes.size_bytes()
+    }
+}
+
+/// The layers of one keyed table of an operator.
+#[derive(Debug, Clone)]
+pub struct TableChain {
+    num_key_groups: usize,
+    /// 0 as long as there was no change.
+    key_columns: usize,
+    /// The oldest first.
+    layers: Vec<Layer>,
+}
+
+impl TableChain {
+    /// A chain of a table whose keys lie in so many key groups (the max parallelism).
+    pub fn new(num_key_groups: usize) -> Self {
+        Self {
+            num_key_groups,
+            key_columns: 0,
+            layers: Vec::new(),
+        }
+    }
+
+    /// Adds what the subtasks said at a checkpoint, each about its key groups.
+    ///
+    /// # Errors
+    /// A defect: changes whose keys have another number of columns than before.
+    pub fn apply(
+        &mut self,
+        contents: impl IntoIterator<Item = (Range<usize>, StateContent)>,
+    ) -> Result<()> {
+        let mut layer = Layer::default();
+        for (groups, content) in contents {
+            match content {
+                StateContent::Full(rows) => {
+                    layer.replaced.push(groups);
+                    layer.upserts.append(rows);
+                }
+                StateContent::Delta {
+                    key_columns,
+                    upserts,
+                    deletes,
+                } => {
+                    self.set_key_columns(key_columns)?;
+                    layer.upserts.append(upserts);
+                    layer.deletes.append(deletes);
+                }
+            }
+        }
+        let num_replaced: usize = layer.replaced.iter().map(Range::len).sum();
+        if num_replaced >= self.num_key_groups {
+            self.layers.clear();
+        }
+        if !(layer.replaced.is_empty() && layer.upserts.is_empty() && layer.deletes.is_empty()) {
+            self.layers.push(layer);
+        }
+        Ok(())
+    }
+
+    fn set_key_columns(&mut self, key_columns: usize) -> Result<()> {
+        if key_columns == 0 || (self.key_columns != 0 && self.key_columns != key_columns) {
+            return Err(Error::internal(format!(
+                "changes of a state table with keys of {key_columns} columns, {} before",
+                self.key_columns
+            )));
+        }
+        self.key_columns = key_columns;
+        Ok(())
+    }
+
+    /// The oldest first.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The number of columns that identify a row; 0 when no layer has changes.
+    pub fn key_columns(&self) -> usize {
+        self.key_columns
+    }
+
+    /// The rows of these key groups as the newest layers say, in no order.
+    pub fn rows(&self, key_groups: Range<usize>) -> RowsReader<'_> {
+        let mut stages = VecDeque::new();
+        for (age, layer) in self.layers.iter().rev().enumerate() {
+            let is_oldest = age + 1 == self.layers.len();
+            let rows = layer.upserts.read_groups(Some(key_groups.clone()));
+            stages.push_back(Stage::Rows(rows, is_oldest));
+            let keys = layer.deletes.read_groups(Some(key_groups.clone()));
+            stages.push_back(Stage::Deleted(keys));
+            stages.push_back(Stage::Replaced(&layer.replaced));
+        }
+        Box::new(Merge {
+            stages,
+            key_columns: self.key_columns,
+            is_open: (0..self.num_key_groups)
+                .map(|g| key_groups.contains(&g))
+                .collect(),
+            is_alone: self.layers.len() < 2,
+            seen: None,
+            groups: Vec::new(),
+        })
+    }
+
+    /// Whether the changes have grown bigger than what they change, or are many.
+    pub fn wants_compaction(&self) -> bool {
+        let Some((oldest, newer)) = self.layers.split_first() else {
+            return false;
+        };
+        let changes: usize = newer.iter().map(Layer::size_bytes).sum();
+        newer.len() > MAX_LAYERS || (!newer.is_empty() && changes > oldest.size_bytes())
+    }
+
+    /// Puts whole rows, as [`TableChain::rows`] of all key groups gave them, in the layers' place.
+    pub fn replace(&mut self, rows: StateRows) {
+        self.layers = vec![Layer {
+            replaced: std::iter::once(0..self.num_key_groups).collect(),
+            upserts: rows,
+            deletes: StateRows::default(),
+        }];
+    }
+
+    /// Makes all layers one, in memory.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    pub fn compact(&mut self) -> Result<()> {
+        let rows = self.rows(0..self.num_key_groups);
+        let rows: StateRows = rows.collect::<Result<_>>()?;
+        self.replace(rows);
+        Ok(())
+    }
+}
+
+impl StoredRows for TableChain {
+    fn num_rows(&self) -> usize {
+        self.layers.iter().map(|l| l.upserts.num_rows()).sum()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.layers.iter().map(Layer::size_bytes).sum()
+    }
+
+    fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
+        Ok(self.rows(key_groups.cloned().unwrap_or(0..self.num_key_groups)))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+enum Stage<'a> {
+    /// Whether they are the oldest layer's: their keys need not be remembered.
+    Rows(RowsReader<'a>, bool),
+    Deleted(RowsReader<'a>),
+    Replaced(&'a [Range<usize>]),
+}
+
+/// Reads layers from the newest to the oldest.
+struct Merge<'a> {
+    stages: VecDeque<Stage<'a>>,
+    key_columns: usize,
+    /// By key group: wanted, and not replaced by a newer layer.
+    is_open: Vec<bool>,
+    is_alone: bool,
+    /// The keys met so far.
+    seen: Option<GroupTable>,
+    groups: Vec<u32>,
+}
+
+impl Merge<'_> {
+    /// The rows whose keys are new; `remembers` them.
+    fn unseen(&mut self, batch: &RecordBatch, remembers: bool) -> Result<RecordBatch> {
+        let is_open = &self.is_open;
+        let batch = rows_of(batch, |g| is_open.get(g).copied().unwrap_or(false))?;
+        if batch.num_rows() == 0 || self.key_columns == 0 || self.is_alone {
+            return Ok(batch);
+        }
+        let keys = key_columns(&batch, self.key_columns)?;
+        let seen = match &mut self.seen {
+            Some(seen) => seen,
+            None if !remembers => return Ok(batch),
+            None => {
+                let types: Vec<DataType> = keys.iter().map(|k| k.data_type().clone()).collect();
+                self.seen.insert(GroupTable::new(&types)?)
+            }
+        };
+        let groups = &mut self.groups;
+        let is_new: BooleanArray = if remembers {
+            let mut next_new = seen.capacity() as u32;
+            seen.assign(&keys, batch.num_rows(), groups)?;
+            let is_new = groups.iter().map(|&group| {
+                let is_new = group == next_new;
+                next_new += u32::from(is_new);
+                is_new
+            });
+            is_new.map(Some).collect()
+        } else {
+            seen.find(&keys, batch.num_rows(), groups)?;
+            let is_new = groups.iter().map(|&group| group == GroupTable::UNKNOWN);
+            is_new.map(Some).collect()
+        };
+        if is_new.true_count() == batch.num_rows() {
+            return Ok(batch);
+        }
+        Ok(filter_record_batch(&batch, &is_new)?)
+    }
+
+    /// The next batch, which may be empty; `None` when this stage has no more.
+    fn step(&mut self, stage: &mut Stage<'_>) -> Result<Option<RecordBatch>> {
+        match stage {
+            Stage::Rows(rows, is_oldest) => match rows.next() {
+                None => Ok(None),
+                Some(batch) => self.unseen(&batch?, !*is_oldest).map(Some),
+            },
+            Stage::Deleted(keys) => match keys.next() {
+                None => Ok(None),
+                Some(batch) => {
+                    let keys = self.unseen(&batch?, true)?;
+                    Ok(Some(keys.slice(0, 0)))
+                }
+            },
+            Stage::Replaced(replaced) => {
+                for group in replaced.iter().cloned().flatten() {
+                    if let Some(is_open) = self.is_open.get_mut(group) {
+                        *is_open = false;
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Iterator for Merge<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(mut stage) = self.stages.pop_front() {
+            match self.step(&mut stage) {
+                Ok(None) => {}
+                Ok(Some(batch)) => {
+                    self.stages.push_front(stage);
+                    if batch.num_rows() > 0 {
+                        return Some(Ok(batch));
+                    }
+                }
+                Err(error) => {
+                    self.stages.clear();
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The first columns, of types that keys can have.
+fn key_columns(batch: &RecordBatch, num: usize) -> Result<Vec<ArrayRef>> {
+    let Some(columns) = batch.columns().get(..num) else {
+        return Err(Error::internal(format!(
+            "state rows with {} columns, {num} of which should be their key",
+            batch.num_columns()
+        )));
+    };
+    let columns = columns.iter().map(|column| match column.data_type() {
+        DataType::UInt16 => Ok(cast(column, &DataType::Int32)?),
+        _ => Ok(column.clone()),
+    });
+    columns.collect()
+}
+
+/// One table of an operator.
+#[derive(Debug, Clone)]
+enum OperatorTable {
+    Keyed(TableChain),
+    /// By subtask.
+    Whole(StateScope, Vec<StateRows>),
+}
+
+/// The chains of all tables of one operator, over all its subtasks.
+#[derive(Debug, Clone)]
+pub struct OperatorChain {
+    max_parallelism: usize,
+    parallelism: usize,
+    tables: BTreeMap<String, OperatorTable>,
+}
+
+impl OperatorChain {
+    pub fn new(max_parallelism: usize) -> Self {
+        Self {
+            max_parallelism,
+            parallelism: 1,
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what the subtasks, all of them in order, said at a checkpoint. Their number may be
+    /// another than the last time when they were restored in between.
+    ///
+    /// # Errors
+    /// A defect: changes of a table that is not keyed, or with other keys than before.
+    pub fn apply(&mut self, snapshots: &[StateSnapshot]) -> Result<()> {
+        self.parallelism = snapshots.len().max(1);
+        let said = snapshots.iter().flat_map(|s| &s.tables);
+        let mut scopes: BTreeMap<String, StateScope> =
+            said.map(|t| (t.name.clone(), t.scope)).collect();
+        for (name, table) in &self.tables {
+            if let OperatorTable::Keyed(_) = table {
+                scopes.entry(name.clone()).or_insert(StateScope::Keyed);
+            }
+        }
+        self.tables.retain(|name, _| scopes.contains_key(name));
+        for (name, scope) in scopes {
+            let parts = snapshots
+                .iter()
+                .map(|s| s.tables.iter().find(|t| t.name == name));
+            if scope == StateScope::Keyed {
+                self.apply_keyed(&name, parts.collect())?;
+            } else {
+                let rows = parts.map(|t| t.map_or(Ok(StateRows::default()), |t| t.rows().cloned()));
+                let table = OperatorTable::Whole(scope, rows.collect::<Result<_>>()?);
+                self.tables.insert(name, table);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_keyed(&mut self, name: &str, parts: Vec<Option<&StateTable>>) -> Result<()> {
+        let (parallelism, max_parallelism) = (parts.len(), self.max_parallelism);
+        let contents = parts.into_iter().enumerate().map(|(subtask, table)| {
+            let groups = key_groups_of(subtask, parallelism, max_parallelism);
+            let content = table.map(|t| t.content.clone());
+            let empty = || StateContent::Full(StateRows::default());
+            (groups, content.unwrap_or_else(empty))
+        });
+        let mut chain = match self.tables.remove(name) {
+            Some(OperatorTable::Keyed(chain)) => chain,
+            _ => TableChain::new(max_parallelism),
+        };
+        chain.apply(contents).map_err(|e| e.context(name))?;
+        if !chain.layers.is_empty() {
+            let table = OperatorTable::Keyed(chain);
+            self.tables.insert(name.to_string(), table);
+        }
+        Ok(())
+    }
+
+    /// The chains of the keyed tables.
+    pub fn keyed_tables(&self) -> impl Iterator<Item = (&str, &TableChain)> {
+        self.tables.iter().filter_map(|(name, table)| match table {
+            OperatorTable::Keyed(chain) => Some((name.as_str(), chain)),
+            OperatorTable::Whole(..) => None,
+        })
+    }
+
+    /// Makes the layers of the tables one where that pays, in memory.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    pub fn compact(&mut self) -> Result<()> {
+        for table in self.tables.values_mut() {
+            if let OperatorTable::Keyed(chain) = table
+                && chain.wants_compaction()
+            {
+                chain.compact()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// About how many bytes the tables have.
+    pub fn size_bytes(&self) -> usize {
+        let tables = self.tables.values();
+        let sizes = tables.map(|table| match table {
+            OperatorTable::Keyed(chain) => chain.size_bytes(),
+            OperatorTable::Whole(_, rows) => rows.iter().map(StateRows::size_bytes).sum(),
+        });
+        sizes.sum()
+    }
+
+    /// The whole state of each subtask that was heard last: keyed rows are read and merged when
+    /// they are asked for.
+    pub fn snapshots(&self) -> Vec<StateSnapshot> {
+        let subtasks = 0..self.parallelism;
+        let snapshots = subtasks.map(|subtask| {
+            let tables = self.tables.iter().map(|(name, table)| match table {
+                OperatorTable::Keyed(chain) => self.keyed_part(name, chain, subtask),
+                OperatorTable::Whole(scope, rows) => {
+                    StateTable::full(name, *scope, rows.get(subtask).cloned().unwrap_or_default())
+                }
+            });
+            StateSnapshot {
+                tables: tables.collect(),
+            }
+        });
+        snapshots.collect()
+    }
+
+    fn keyed_part(&self, name: &str, chain: &TableChain, subtask: usize) -> StateTable {
+        let groups = key_groups_of(subtask, self.parallelism, self.max_parallelism);
+        let part = KeyGroupRows::new(Arc::new(chain.clone()), groups);
+        StateTable::full(name, StateScope::Keyed, part.rows())
+    }
+}
+
+/// Only the rows of some key groups of others.
+#[derive(Debug, Clone)]
+pub struct KeyGroupRows {
+    rows: Arc<dyn StoredRows>,
+    groups: Range<usize>,
+}
+
+impl KeyGroupRows {
+    pub fn new(rows: Arc<dyn StoredRows>, groups: Range<usize>) -> Self {
+        Self { rows, groups }
+    }
+
+    /// These rows as a table's.
+    pub fn rows(self) -> StateRows {
+        let rows: Arc<dyn StoredRows> = Arc::new(self);
+        rows.into()
+    }
+}
+
+impl StoredRows for KeyGroupRows {
+    fn num_rows(&self) -> usize {
+        self.rows.num_rows()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.rows.size_bytes()
+    }
+
+    fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
+        let groups = match key_groups {
+            Some(wanted) => wanted.start.max(self.groups.start)..wanted.end.min(self.groups.end),
+            None => self.groups.clone(),
+        };
+        let rows = self.rows.read(Some(&groups))?;
+        Ok(Box::new(rows.map(move |batch| {
+            batch.and_then(|b| rows_of_groups(&b, &groups))
+        })))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// What two snapshots of one subtask say together: for a keeper that could not store the older.
+///
+/// # Errors
+/// Rows that cannot be read.
+pub fn merge_snapshots(
+    older: StateSnapshot,
+    newer: StateSnapshot,
+    max_parallelism: usize,
+) -> Result<StateSnapshot> {
+    let mut older = older.tables;
+    let tables = newer.tables.into_iter().map(|table| {
+        let before = older.iter().position(|t| t.name == table.name);
+        match before.map(|at| older.swap_remove(at)) {
+            Some(before) => merge_tables(before, table, max_parallelism),
+            None => Ok(table),
+        }
+    });
+    Ok(StateSnapshot {
+        tables: tables.collect::<Result<_>>()?,
+    })
+}
+
+/// `newer` on top of `older`.
+fn merge_tables(
+    older: StateTable,
+    newer: StateTable,
+    max_parallelism: usize,
+) -> Result<StateTable> {
+    let StateContent::Delta {
+        key_columns,
+        deletes,
+        ..
+    } = &newer.content
+    else {
+        return Ok(newer);
+    };
+    let all = 0..max_parallelism;
+    let (key_columns, newer_deletes) = (*key_columns, deletes.clone());
+    let mut chain = TableChain::new(max_parallelism);
+    let (content, deletes) = match older.content {
+        StateContent::Full(rows) => (StateContent::Full(rows), None),
+        StateContent::Delta {
+            key_columns,
+            upserts,
+            deletes,
+        } => {
+            let content = StateContent::Delta {
+                key_columns,
+                upserts,
+                deletes: StateRows::default(),
+            };
+            (content, Some(deletes))
+        }
+    };
+    chain.apply([(all.clone(), content)])?;
+    chain.apply([(all.clone(), newer.content)])?;
+    let rows: StateRows = chain.rows(all).collect::<Result<_>>()?;
+    let scope = newer.scope;
+    Ok(match deletes {
+        None => StateTable::full(newer.name, scope, rows),
+        Some(mut deletes) => {
+            // Deletes apply before upserts: those that came back may stay among them.
+            deletes.append(newer_deletes);
+            StateTable::delta(newer.name, key_columns, rows, deletes)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
