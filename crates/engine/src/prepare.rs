@@ -50,7 +50,9 @@ fn check_columns(job: &JobState, node: NodeId, checkpoint: &OperatorCheckpoint) 
         return Ok(());
     }
     let names = |columns: &[StateColumn]| {
-        let texts = columns.iter().map(|c| format!("{} {}", c.name, c.data_type));
+        let texts = columns
+            .iter()
+            .map(|c| format!("{} {}", c.name, c.data_type));
         texts.collect::<Vec<_>>().join(", ")
     };
     let message = format!(

@@ -433,12 +433,7 @@ impl JoinIdentity {
     }
 }
 
-fn mode_mark(
-    mark: Fingerprint,
-    mode: &JoinMode,
-    left: &Identity,
-    right: &Identity,
-) -> Fingerprint {
+fn mode_mark(mark: Fingerprint, mode: &JoinMode, left: &Identity, right: &Identity) -> Fingerprint {
     match mode {
         JoinMode::Regular => mark.text("regular"),
         JoinMode::Interval {

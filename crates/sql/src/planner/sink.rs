@@ -53,7 +53,13 @@ impl Lowering<'_> {
         let name = format!("Sink: {}{about}", target.path.name);
         let uid = Fingerprint::of("sink").text(&target.path.to_string());
         let label = Label::new(name, uid);
-        self.add_node(label, NodeKind::Sink(sink), vec![edge], &schema, parallelism);
+        self.add_node(
+            label,
+            NodeKind::Sink(sink),
+            vec![edge],
+            &schema,
+            parallelism,
+        );
         Ok(())
     }
 
