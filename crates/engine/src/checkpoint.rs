@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use flott_core::Result;
-use flott_core::graph::NodeId;
+use flott_core::graph::{NodeId, StateColumn};
 use flott_core::operator::StateSnapshot;
 use flott_core::sink::Committable;
 use flott_core::source::Split;
@@ -31,6 +31,8 @@ pub struct Checkpoint {
 /// One operator, source or sink in a checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct OperatorCheckpoint {
+    /// What the state's columns are ([`flott_core::graph::Node::state`]).
+    pub columns: Vec<StateColumn>,
     /// The state of a source's enumerator.
     pub enumerator: Option<Vec<u8>>,
     /// In the order of the subtasks.
@@ -157,6 +159,7 @@ impl Checkpoints {
         for ((node, _), subtask) in places {
             let uid = job.graph.nodes[node].uid.clone();
             let operator = checkpoint.operators.entry(uid).or_default();
+            operator.columns.clone_from(&job.graph.nodes[node].state);
             operator.subtasks.push(subtask);
         }
         for (node, state) in std::mem::take(&mut pending.enumerators) {

@@ -99,6 +99,10 @@ impl OperatorHost {
             if frontier.is_none() && self.held.is_empty() {
                 return Err(Error::internal("an input closed without an end"));
             }
+            self.chain.prepare_snapshot()?;
+            if let Some(capability) = &self.capability {
+                self.sender.flush(capability, &mut self.chain);
+            }
             self.chain.snapshot(self.epoch)?;
             self.epoch += 1;
             if let Some(capability) = &mut self.capability {

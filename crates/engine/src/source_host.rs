@@ -202,6 +202,10 @@ impl SourceHost {
                 ..SubtaskCheckpoint::default()
             };
             checkpoints.deliver(self.epoch, (place.node, place.subtask), delivered);
+            self.chain.prepare_snapshot()?;
+            if let Some(capability) = &self.capability {
+                self.sender.flush(capability, &mut self.chain);
+            }
             self.chain.snapshot(self.epoch)?;
             self.epoch += 1;
             if let Some(capability) = &mut self.capability {

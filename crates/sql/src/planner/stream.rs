@@ -4,6 +4,8 @@ use flott_core::changelog::ChangelogMode;
 use flott_core::graph::{Edge, Exchange, NodeId};
 use flott_core::schema::Schema;
 
+use super::identity::Identity;
+
 /// How a node's rows are spread over its subtasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Distribution {
@@ -25,6 +27,7 @@ pub struct Stream {
     pub distribution: Distribution,
     /// The node's parallelism; `None` is the job's.
     pub parallelism: Option<usize>,
+    pub identity: Identity,
 }
 
 impl Stream {

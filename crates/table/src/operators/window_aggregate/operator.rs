@@ -491,6 +491,14 @@ impl Operator for WindowAggregate {
         }
     }
 
+    /// The local phase keeps nothing over a checkpoint: with another parallelism it may not be there.
+    fn prepare_snapshot(&mut self, out: &mut dyn Output) -> Result<()> {
+        match self.config.phase {
+            Phase::Local => self.flush(out),
+            _ => Ok(()),
+        }
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let is_local = self.config.phase == Phase::Local;
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
