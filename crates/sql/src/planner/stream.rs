@@ -59,6 +59,28 @@ impl Stream {
         )
     }
 
+    /// Edges that bring equal values of two inputs' columns together, and the parallelism behind
+    /// them. Only where both inputs are in one subtask already do they stay there.
+    pub fn by_keys(left: (&Self, &[usize]), right: (&Self, &[usize])) -> (Edge, Edge, Option<usize>) {
+        let are_single = [left.0, right.0].map(|s| s.distribution == Distribution::Single);
+        let edges = [left, right].map(|(stream, columns)| {
+            let (edge, parallelism) = stream.by_key(columns);
+            match are_single == [true, true] || stream.distribution != Distribution::Single {
+                true => (edge, parallelism),
+                false if columns.is_empty() => (edge, parallelism),
+                false => (
+                    Edge {
+                        from: stream.node,
+                        exchange: Exchange::Hash(columns.to_vec()),
+                    },
+                    None,
+                ),
+            }
+        });
+        let [(left, parallelism), (right, _)] = edges;
+        (left, right, parallelism)
+    }
+
     /// An edge that brings all rows to one subtask.
     pub fn single(&self) -> Edge {
         let exchange = match self.parallelism {
