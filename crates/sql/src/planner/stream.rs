@@ -61,7 +61,10 @@ impl Stream {
 
     /// Edges that bring equal values of two inputs' columns together, and the parallelism behind
     /// them. Only where both inputs are in one subtask already do they stay there.
-    pub fn by_keys(left: (&Self, &[usize]), right: (&Self, &[usize])) -> (Edge, Edge, Option<usize>) {
+    pub fn by_keys(
+        left: (&Self, &[usize]),
+        right: (&Self, &[usize]),
+    ) -> (Edge, Edge, Option<usize>) {
         let are_single = [left.0, right.0].map(|s| s.distribution == Distribution::Single);
         let edges = [left, right].map(|(stream, columns)| {
             let (edge, parallelism) = stream.by_key(columns);
