@@ -26,10 +26,7 @@ pub fn trials(folder: &Path) -> Vec<Trial> {
         }
     }
     for parallelism in [1, 4] {
-        let (folder, title) = (
-            folder.to_path_buf(),
-            format!("nexmark/q12 p={parallelism}"),
-        );
+        let (folder, title) = (folder.to_path_buf(), format!("nexmark/q12 p={parallelism}"));
         trials.push(Trial::test(title, move || count_bids(&folder, parallelism)));
     }
     trials

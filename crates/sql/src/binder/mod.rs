@@ -8,7 +8,7 @@
 //! | `scalar`, `call`, `special`, `literal` | expressions |
 //! | `function` | calls of users' functions |
 //! | `published` | Nexmark's query 6 as it is published |
-//! | `subquery` | subqueries in expressions, as joins |
+//! | `subquery`, `mark` | subqueries in expressions, as joins |
 //! | `insert` | a query to the columns of its sink |
 //! | `syntax` | the forms in which the parser hands over what sqlparser has no tree for |
 
@@ -20,6 +20,7 @@ mod function;
 mod group;
 mod insert;
 mod literal;
+mod mark;
 mod over;
 mod published;
 mod quantified;

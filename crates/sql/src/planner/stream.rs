@@ -60,28 +60,24 @@ impl Stream {
     }
 
     /// Edges that bring equal values of two inputs' columns together, and the parallelism behind
-    /// them. Only where both inputs are in one subtask already do they stay there.
+    /// them. Rows stay where they are only if both inputs are spread in the same way.
     pub fn by_keys(
         left: (&Self, &[usize]),
         right: (&Self, &[usize]),
     ) -> (Edge, Edge, Option<usize>) {
-        let are_single = [left.0, right.0].map(|s| s.distribution == Distribution::Single);
-        let edges = [left, right].map(|(stream, columns)| {
-            let (edge, parallelism) = stream.by_key(columns);
-            match are_single == [true, true] || stream.distribution != Distribution::Single {
-                true => (edge, parallelism),
-                false if columns.is_empty() => (edge, parallelism),
-                false => (
-                    Edge {
-                        from: stream.node,
-                        exchange: Exchange::Hash(columns.to_vec()),
-                    },
-                    None,
-                ),
-            }
+        let sides = [left, right];
+        let [(left, parallelism), (right, right_parallelism)] =
+            sides.map(|(stream, columns)| stream.by_key(columns));
+        let [a, b] = sides.map(|(stream, _)| stream.distribution == Distribution::Single);
+        let are_alike = parallelism == right_parallelism && (a == b || parallelism == Some(1));
+        if are_alike {
+            return (left, right, parallelism);
+        }
+        let [left, right] = sides.map(|(stream, columns)| Edge {
+            from: stream.node,
+            exchange: Exchange::Hash(columns.to_vec()),
         });
-        let [(left, parallelism), (right, _)] = edges;
-        (left, right, parallelism)
+        (left, right, None)
     }
 
     /// An edge that brings all rows to one subtask.
