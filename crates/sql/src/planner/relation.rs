@@ -203,10 +203,12 @@ impl Lowering<'_> {
         };
         let (left_keys, right_keys) = (inputs.left_keys.clone(), inputs.right_keys.clone());
         let is_single = left_keys.is_empty() || node.kind == JoinKind::NullAwareAnti;
-        let by =
-            |stream: &Stream, keys: &[usize]| stream.by_key(if is_single { &[] } else { keys });
-        let ((left_edge, parallelism), (right_edge, _)) =
-            (by(&left, &left_keys), by(&right, &right_keys));
+        let (left_by, right_by): (&[usize], &[usize]) = match is_single {
+            true => (&[], &[]),
+            false => (&left_keys, &right_keys),
+        };
+        let (left_edge, right_edge, parallelism) =
+            Stream::by_keys((&left, left_by), (&right, right_by));
         let (factory, mode) = self.join_operator(node, inputs, &left, &right)?;
         let mut state = left.identity.state("left", &left.schema);
         state.extend(right.identity.state("right", &right.schema));

@@ -62,6 +62,27 @@ impl Stream {
         )
     }
 
+    /// Edges that bring equal values of two inputs' columns together, and the parallelism behind
+    /// them. Rows stay where they are only if both inputs are spread in the same way.
+    pub fn by_keys(
+        left: (&Self, &[usize]),
+        right: (&Self, &[usize]),
+    ) -> (Edge, Edge, Option<usize>) {
+        let sides = [left, right];
+        let [(left, parallelism), (right, right_parallelism)] =
+            sides.map(|(stream, columns)| stream.by_key(columns));
+        let [a, b] = sides.map(|(stream, _)| stream.distribution == Distribution::Single);
+        let are_alike = parallelism == right_parallelism && (a == b || parallelism == Some(1));
+        if are_alike {
+            return (left, right, parallelism);
+        }
+        let [left, right] = sides.map(|(stream, columns)| Edge {
+            from: stream.node,
+            exchange: Exchange::Hash(columns.to_vec()),
+        });
+        (left, right, None)
+    }
+
     /// An edge that brings all rows to one subtask.
     pub fn single(&self) -> Edge {
         let exchange = match self.parallelism {

@@ -8,6 +8,7 @@ use flott_core::types::LogicalType;
 use super::catalog::Object;
 use super::result::Cells;
 use super::{Session, StatementResult};
+use crate::binder::CatalogReader;
 use crate::functions;
 use crate::parser::ast::{Describe, Name};
 
@@ -66,12 +67,17 @@ impl Session {
     fn describe_function(&self, name: &Name) -> Result<StatementResult> {
         let function = name.object();
         let is_temporary = info("is temporary", "false");
-        let rows = match self.functions.get(&function.to_lowercase()) {
+        let system = self.functions.system(function);
+        let user = match system.is_none() && functions::find(function).is_some() {
+            true => None,
+            false => system.or_else(|| self.catalog_function(&name.parts)),
+        };
+        let rows = match user {
             Some(user) => vec![
                 info("is system function", "false"),
                 is_temporary,
-                info("class name", &user.class),
-                info("function language", &user.language),
+                info("class name", user.definition()),
+                info("function language", user.language()),
             ],
             None => {
                 let found = functions::resolve(function).map_err(|e| e.at(name.location))?;
