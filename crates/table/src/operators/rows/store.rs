@@ -116,6 +116,16 @@ impl RowStore {
         self.released.push(slot);
     }
 
+    /// The positions in the batch at hand of the rows of these slots; `None` when one of them is
+    /// stored already.
+    pub fn pending_rows(&self, slots: &[u32]) -> Option<Vec<u32>> {
+        let row = |&slot: &u32| {
+            let Location { page, at } = self.slots[slot as usize];
+            (page == PENDING).then_some(at)
+        };
+        slots.iter().map(row).collect()
+    }
+
     /// Copies the allocated rows that have not been released out of their batch.
     ///
     /// # Errors
