@@ -88,15 +88,22 @@ fn answer(known: &mut Known, head: String, body: &str) -> (u16, String) {
         let place = id.parse::<usize>().unwrap_or(0).wrapping_sub(100);
         return match known.schemas.get(place) {
             Some(schema) => (200, serde_json::json!({ "schema": schema }).to_string()),
-            None => (404, "{\"error_code\":40403,\"message\":\"Schema not found\"}".into()),
+            None => (
+                404,
+                "{\"error_code\":40403,\"message\":\"Schema not found\"}".into(),
+            ),
         };
     }
     let value: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let schema = value["schema"].as_str().unwrap_or_default().to_string();
-    let place = known.schemas.iter().position(|s| *s == schema).unwrap_or_else(|| {
-        known.schemas.push(schema);
-        known.schemas.len() - 1
-    });
+    let place = known
+        .schemas
+        .iter()
+        .position(|s| *s == schema)
+        .unwrap_or_else(|| {
+            known.schemas.push(schema);
+            known.schemas.len() - 1
+        });
     (200, format!("{{\"id\":{}}}", 100 + place))
 }
 
@@ -145,7 +152,11 @@ fn what_is_wrong_is_named() {
     let table = schema(&[("id", T::BigInt)]);
     let options = registry.options(&[]);
     let read = |message: &[u8]| {
-        let read = read_messages("avro-confluent", &request(&table, &options), &[message.to_vec()]);
+        let read = read_messages(
+            "avro-confluent",
+            &request(&table, &options),
+            &[message.to_vec()],
+        );
         read.unwrap_err().message().to_string()
     };
     assert!(read(&[1, 2, 3]).contains("it begins with [01, 02, 03]"));
@@ -154,7 +165,10 @@ fn what_is_wrong_is_named() {
         schema: table.clone(),
         options: options.clone(),
     };
-    let error = format("avro-confluent").create_encoder(&request).err().unwrap();
+    let error = format("avro-confluent")
+        .create_encoder(&request)
+        .err()
+        .unwrap();
     assert!(error.message().contains("'avro-confluent.subject'"));
 }
 
@@ -163,7 +177,12 @@ fn changes_are_written_and_read_as_debezium_does() {
     let registry = TestRegistry::start();
     let table = schema(&[("id", T::BigInt), ("name", T::STRING)]);
     let rows = random_batch(&mut Random(5), &table, 4);
-    let kinds = [RowKind::Insert, RowKind::UpdateBefore, RowKind::UpdateAfter, RowKind::Delete];
+    let kinds = [
+        RowKind::Insert,
+        RowKind::UpdateBefore,
+        RowKind::UpdateAfter,
+        RowKind::Delete,
+    ];
     let kinds: Vec<u8> = kinds.iter().map(|k| *k as u8).collect();
     let batch = ChangelogBatch::new(rows.clone(), Some(kinds.into()));
     let options = registry.options(&[("subject", "s")]);
@@ -187,7 +206,12 @@ fn an_update_of_debezium_gives_both_rows() {
         {"name": "op", "type": "string"},
         {"name": "ts_ms", "type": ["null", "long"]}
     ]}"#;
-    registry.known.lock().unwrap().schemas.push(schema_text.into());
+    registry
+        .known
+        .lock()
+        .unwrap()
+        .schemas
+        .push(schema_text.into());
     // before {1, "a"}, after {1, null}, source {"x"}, op "u", ts_ms null
     let message = [
         &[0, 0, 0, 0, 100][..],
@@ -201,6 +225,8 @@ fn an_update_of_debezium_gives_both_rows() {
     let read = read.unwrap().unwrap();
     let kinds: Vec<&str> = (0..2).map(|row| read.kind(row).symbol()).collect();
     assert_eq!(kinds, ["-U", "+U"]);
-    let text = pretty_format_columns("name", &[read.column(1).clone()]).unwrap().to_string();
+    let text = pretty_format_columns("name", &[read.column(1).clone()])
+        .unwrap()
+        .to_string();
     assert!(text.contains("| a "), "{text}");
 }

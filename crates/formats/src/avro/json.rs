@@ -198,8 +198,7 @@ pub(super) fn from_binary(schema: &Avro, cursor: &mut Cursor<'_>) -> Result<Valu
         }
         Avro::Union(union) => {
             let branch = cursor.long().map_err(torn)? as usize;
-            let inner = union.get(branch)
-                .ok_or_else(|| unknown(schema))?;
+            let inner = union.get(branch).ok_or_else(|| unknown(schema))?;
             match from_binary(inner, cursor)? {
                 Value::Null => Value::Null,
                 value => json!({ name_of(inner): value }),
