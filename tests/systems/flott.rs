@@ -33,10 +33,6 @@ impl Script {
         command
     }
 
-    /// A folder that lives as long as the script.
-    pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
-    }
 
     /// Runs to the end.
     pub fn output(&self, arguments: &[&str]) -> Output {

@@ -47,8 +47,8 @@ fn keys_find_javas_partitions(kafka: &Kafka) -> Result<(), Failed> {
     let broker = kafka.broker.lock().map_err(|e| e.to_string())?;
     let mut producer = broker
         .java(&["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", &kafka.address])
-        .args(["--topic", "java", "--reader-property", "parse.key=true"])
-        .args(["--reader-property", "key.separator=="])
+        .args(["--topic", "java", "--property", "parse.key=true"])
+        .args(["--property", "key.separator=="])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

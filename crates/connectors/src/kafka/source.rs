@@ -148,11 +148,12 @@ impl KafkaSource {
         // Wrong options of the formats are refused before the job starts.
         MessageDecoder::new(decode.clone(), 1)?;
         let interval = options.duration(&DISCOVERY_INTERVAL)?;
+        let mode = match layout.is_upsert {
+            true => ChangelogMode::UPSERT,
+            false => layout.value.format.decoded_mode(&layout.value.options),
+        };
         Ok(Self {
-            mode: match layout.is_upsert {
-                true => ChangelogMode::UPSERT,
-                false => layout.value.format.decoded_mode(&layout.value.options),
-            },
+            mode,
             schema: fields_schema(&context.table.source_schema(), &request.fields)?,
             parallelism: parallelism(context, &SCAN_PARALLELISM)?,
             discovery: DiscoveryPlan {
@@ -166,7 +167,8 @@ impl KafkaSource {
                 config,
                 decode,
                 commits,
-                limit: request.limit,
+                // Of changes nobody can say how many make a row.
+                limit: request.limit.filter(|_| mode.is_append_only()),
             }),
         })
     }
