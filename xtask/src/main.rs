@@ -1,6 +1,7 @@
 //! The project's own tools: `cargo xtask <command>`.
 
 mod deps;
+mod systems;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,10 @@ enum Task {
         #[arg(long)]
         bless: bool,
     },
+    /// Gets another system that tests run against, into the user's cache folder: `kafka`.
+    Systems {
+        name: String,
+    },
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
     Oracle {
         /// Part of a case's name.
@@ -67,6 +72,7 @@ fn main() -> Result<()> {
             args.extend(filter.as_deref());
             run(&root, "cargo", &args, &env)
         }
+        Task::Systems { name } => systems::get(&name),
         Task::Oracle { filter } => {
             let mut args = vec![
                 "test",

@@ -133,6 +133,11 @@ pub trait Decoder: Send {
     /// Decodes one record that stands alone, as in a message.
     fn decode_message(&mut self, message: &[u8]) -> Result<()>;
 
+    /// A message without content. Most formats read nothing from it, as Flink's do.
+    fn decode_null(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Rows gathered and not yet flushed.
     fn num_rows(&self) -> usize;
 

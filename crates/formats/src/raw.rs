@@ -235,6 +235,13 @@ impl Decoder for RawDecoder {
         Ok(())
     }
 
+    /// A message without content is a row: its one column is NULL.
+    fn decode_null(&mut self) -> Result<()> {
+        self.columns.iter_mut().for_each(ColumnBuilder::push_null);
+        self.num_rows += 1;
+        Ok(())
+    }
+
     fn num_rows(&self) -> usize {
         self.num_rows
     }

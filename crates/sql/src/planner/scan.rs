@@ -9,7 +9,8 @@ use flott_core::changelog::ChangelogMode;
 use flott_core::connector::TableContext;
 use flott_core::graph::{Edge, NodeKind};
 use flott_core::options::{OptionDef, OptionType};
-use flott_core::source::{ScanRequest, TableSource};
+use flott_core::schema::Schema;
+use flott_core::source::{FieldPath, ScanRequest, TableSource};
 use flott_core::{Error, Result};
 use flott_table::operators::calc::CalcConfig;
 use flott_table::operators::deduplicate::ChangelogNormalizeConfig;
@@ -89,6 +90,13 @@ impl Lowering<'_> {
     pub(super) fn lower_scan(&mut self, plan: &Arc<Plan>, node: &Scan) -> Result<Stream> {
         let source = self.source_of(plan, node)?;
         let (mode, parallelism) = (source.changelog_mode(), source.parallelism());
+        if self.is_normalized(mode)?
+            && let Some(project) = scan_with_key(node)
+        {
+            let plan = Arc::new(Plan::Project(project));
+            self.made.push(plan.clone());
+            return self.lower(&plan, true);
+        }
         let about = source.describe();
         let about = if about.is_empty() {
             about
@@ -120,15 +128,19 @@ impl Lowering<'_> {
         self.normalize(stream, node)
     }
 
-    /// An upsert changelog, or one with duplicates, becomes a regular one.
-    fn normalize(&mut self, stream: Stream, node: &Scan) -> Result<Stream> {
+    /// Whether a source's changes have to be normalised by primary key.
+    fn is_normalized(&self, mode: ChangelogMode) -> Result<bool> {
         let has_duplicates = self
             .context
             .config
             .boolean(&CDC_DUPLICATES)?
             .unwrap_or_default();
-        let is_upsert = !stream.mode.is_append_only() && !stream.mode.update_before;
-        if stream.mode.is_append_only() || !(is_upsert || has_duplicates) {
+        Ok(!mode.is_append_only() && (!mode.update_before || has_duplicates))
+    }
+
+    /// An upsert changelog, or one with duplicates, becomes a regular one.
+    fn normalize(&mut self, stream: Stream, node: &Scan) -> Result<Stream> {
+        if !self.is_normalized(stream.mode)? {
             return Ok(stream);
         }
         let key_columns = primary_key_columns(node)?;
@@ -463,6 +475,33 @@ fn union_identity(inputs: &[Stream], width: usize) -> Identity {
         Fingerprint::of("union column").numbers(parts).0
     };
     Identity::new(all, (0..width).map(column).collect())
+}
+
+/// The scan with the columns of the primary key that the query does not ask for, and a projection
+/// that leaves them out again; `None` when all are there.
+fn scan_with_key(node: &Scan) -> Option<Project> {
+    let key = node.table.primary_key.as_ref()?;
+    let source = node.table.source_schema();
+    let mut scan = node.clone();
+    let mut columns = node.schema.columns().to_vec();
+    for name in &key.columns {
+        let path = FieldPath::column(source.index_of(name)?);
+        if !scan.fields.contains(&path) {
+            columns.push(source.column(path.0[0]).clone());
+            scan.fields.push(path);
+        }
+    }
+    if scan.fields.len() == node.fields.len() {
+        return None;
+    }
+    scan.schema = Schema::new(columns);
+    let asked = node.schema.columns().iter().enumerate();
+    let exprs = asked.map(|(place, column)| Expr::column(place, column.data_type.clone()));
+    Some(Project {
+        exprs: exprs.collect(),
+        schema: node.schema.clone(),
+        input: Arc::new(Plan::Scan(scan)),
+    })
 }
 
 /// The positions of the primary key in a scan's columns.
