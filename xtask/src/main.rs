@@ -36,6 +36,8 @@ enum Task {
         #[arg(long)]
         bless: bool,
     },
+    /// Write the pages about connectors and formats from their lists of options.
+    Docs,
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
     Oracle {
         /// Part of a case's name.
@@ -66,6 +68,10 @@ fn main() -> Result<()> {
             ];
             args.extend(filter.as_deref());
             run(&root, "cargo", &args, &env)
+        }
+        Task::Docs => {
+            let args = ["run", "--release", "--", "docs", "docs"];
+            run(&root, "cargo", &args, &[])
         }
         Task::Oracle { filter } => {
             let mut args = vec![
