@@ -41,6 +41,8 @@ enum Task {
     Systems {
         name: String,
     },
+    /// Write the pages about connectors and formats from their lists of options.
+    Docs,
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
     Oracle {
         /// Part of a case's name.
@@ -73,6 +75,10 @@ fn main() -> Result<()> {
             run(&root, "cargo", &args, &env)
         }
         Task::Systems { name } => systems::get(&name),
+        Task::Docs => {
+            let args = ["run", "--release", "--", "docs", "docs"];
+            run(&root, "cargo", &args, &[])
+        }
         Task::Oracle { filter } => {
             let mut args = vec![
                 "test",

@@ -20,6 +20,12 @@ pub trait FormatFactory: Send + Sync {
 
     fn doc(&self) -> &'static str;
 
+    /// A script that shows the format at work, for its page in the documentation; it runs as it
+    /// stands, in an empty folder, unless it needs another system.
+    fn example(&self) -> &'static str {
+        ""
+    }
+
     fn create_decoder(&self, request: &DecodeRequest) -> Result<Box<dyn Decoder>>;
 
     fn create_encoder(&self, request: &EncodeRequest) -> Result<Box<dyn Encoder>>;

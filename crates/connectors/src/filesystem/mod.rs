@@ -98,6 +98,10 @@ impl ConnectorFactory for FilesystemConnector {
         "files and folders of files"
     }
 
+    fn example(&self) -> &'static str {
+        include_str!("example.sql")
+    }
+
     fn metadata_columns(&self) -> Vec<MetadataColumn> {
         let column = |key, sql_type, doc| MetadataColumn {
             key,

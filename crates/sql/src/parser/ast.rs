@@ -417,6 +417,7 @@ pub enum Show {
         full: bool,
     },
     Connectors,
+    Formats,
     Jars,
     Jobs,
     CreateTable(Name),
@@ -435,10 +436,30 @@ pub struct Pattern {
 /// `DESCRIBE …`.
 #[derive(Debug, Clone)]
 pub enum Describe {
-    Table { name: Name, extended: bool },
-    Catalog { name: Name, extended: bool },
-    Database { name: Name, extended: bool },
-    Function { name: Name, extended: bool },
+    Table {
+        name: Name,
+        extended: bool,
+    },
+    Catalog {
+        name: Name,
+        extended: bool,
+    },
+    Database {
+        name: Name,
+        extended: bool,
+    },
+    Function {
+        name: Name,
+        extended: bool,
+    },
+    /// What a connector of this name can be told.
+    Connector {
+        name: String,
+    },
+    /// What a format of this name can be told.
+    Format {
+        name: String,
+    },
 }
 
 /// `EXPLAIN …`.

@@ -2,6 +2,8 @@
 
 use flott_core::Result;
 use flott_core::catalog::{CatalogTable, ColumnKind};
+use flott_core::connector::MetadataColumn;
+use flott_core::options::OptionDef;
 use flott_core::schema::{Column, TimeAttribute};
 use flott_core::types::LogicalType;
 
@@ -61,6 +63,14 @@ impl Session {
                 StatementResult::texts(&["info name", "info value"], rows)
             }
             Describe::Function { name, .. } => self.describe_function(name),
+            Describe::Connector { name } => {
+                let connector = self.registry().connector(name)?;
+                let metadata = connector.metadata_columns();
+                describe_options(connector.options(), &metadata)
+            }
+            Describe::Format { name } => {
+                describe_options(self.registry().format(name)?.options(), &[])
+            }
         }
     }
 
@@ -106,6 +116,42 @@ impl Session {
             }
         }
     }
+}
+
+/// What a table can say in its WITH clause, and the metadata columns it can have.
+fn describe_options(options: &[OptionDef], metadata: &[MetadataColumn]) -> Result<StatementResult> {
+    let text = |t: &str| Some(t.to_string());
+    let option = |o: &OptionDef| {
+        let (kind, required) = ("option", if o.required { "yes" } else { "no" });
+        let default = o.default.map(str::to_string);
+        let meaning = o.option_type.to_string();
+        vec![
+            text(kind),
+            text(o.key),
+            Some(meaning),
+            default,
+            text(required),
+            text(o.doc),
+        ]
+    };
+    let column = |c: &MetadataColumn| {
+        let kind = match c.is_writable {
+            true => "metadata, writable",
+            false => "metadata",
+        };
+        vec![
+            text(kind),
+            text(c.key),
+            text(c.sql_type),
+            None,
+            text("no"),
+            text(c.doc),
+        ]
+    };
+    let rows = options.iter().map(option);
+    let rows = rows.chain(metadata.iter().map(column)).collect();
+    let names = ["kind", "name", "type", "default", "required", "description"];
+    StatementResult::texts(&names, rows)
 }
 
 fn info(name: &str, value: &str) -> Vec<Option<String>> {

@@ -12,6 +12,15 @@ use super::{Session, StatementResult};
 use crate::functions;
 use crate::parser::ast::{Name, Pattern, Show};
 
+/// Names with what they are.
+fn parts<'a>(
+    heading: &str,
+    names: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<StatementResult> {
+    let row = |(name, doc): (&str, &str)| vec![Some(name.to_string()), Some(doc.to_string())];
+    StatementResult::texts(&[heading, "description"], names.map(row).collect())
+}
+
 impl Session {
     pub(super) fn show(&self, show: &Show) -> Result<StatementResult> {
         match show {
@@ -64,10 +73,12 @@ impl Session {
             Show::Modules { full: true } => show_modules(),
             Show::Connectors => {
                 let connectors = self.registry().connectors.iter();
-                let row =
-                    |name: &str, doc: &str| vec![Some(name.to_string()), Some(doc.to_string())];
-                let rows = connectors.map(|c| row(c.identifier(), c.doc())).collect();
-                StatementResult::texts(&["connector name", "description"], rows)
+                let names = connectors.map(|c| (c.identifier(), c.doc()));
+                parts("connector name", names)
+            }
+            Show::Formats => {
+                let formats = self.registry().formats.iter();
+                parts("format name", formats.map(|f| (f.identifier(), f.doc())))
             }
             Show::Jars => StatementResult::list("jars", vec![]),
             Show::Jobs => {

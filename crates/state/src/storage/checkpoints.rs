@@ -19,7 +19,7 @@ use flott_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{MANIFEST_NAME, Manifest, SnapshotKind};
-use super::place::StoragePlace;
+use flott_storage::StoragePlace;
 use super::state_file::{corrupt, is_unreadable, missing};
 
 const ATTEMPTS: &str = "attempts";
