@@ -149,7 +149,7 @@ proptest! {
         store.commit(&input).unwrap();
         let picks: Vec<u32> = picks.iter().map(|p| p.index(items.len()) as u32).collect();
         let picked: Vec<u32> = picks.iter().map(|&p| slots[p as usize]).collect();
-        let expected = arrow::compute::take_record_batch(&input, &picks.into()).unwrap();
+        let expected = arrow::compute::take_record_batch(&input, &arrow::array::UInt32Array::from(picks)).unwrap();
         prop_assert_eq!(store.rows(&picked).unwrap(), expected);
     }
 }
