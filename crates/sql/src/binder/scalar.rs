@@ -252,6 +252,7 @@ impl Binder<'_> {
             UnaryOperator::Plus => self.expr(operand, clause),
             UnaryOperator::Minus => {
                 let operand = self.expr(operand, clause)?;
+                refuse_nulls(&[&operand])?;
                 self.call("-", vec![operand])
             }
             other => Err(unsupported(&other)),
@@ -297,6 +298,17 @@ impl Binder<'_> {
         };
         let left = self.expr(left, clause)?;
         let right = self.expr(right, clause)?;
+        let are_times = [&left, &right]
+            .iter()
+            .all(|e| e.data_type.logical.is_datetime());
+        if symbol == "-" && are_times {
+            let message =
+                "cannot subtract times; write TIMESTAMPDIFF(SECOND, b, a) or (a - b) SECOND";
+            return Err(Error::user("INVALID_ARGUMENT_TYPES", message));
+        }
+        if matches!(symbol, "+" | "-" | "*" | "/" | "%" | "||") {
+            refuse_nulls(&[&left, &right])?;
+        }
         self.compare_or_call(symbol, left, right)
     }
 
@@ -315,7 +327,7 @@ impl Binder<'_> {
         let expr = self.expr(ast, clause)?;
         match expr.data_type.logical {
             LogicalType::Boolean => Ok(expr),
-            LogicalType::Null => Expr::null(&LogicalType::Boolean.nullable()),
+            LogicalType::Null => Err(located(illegal_null(), ast.span())),
             ref other => {
                 let message = format!("cannot apply '{operator}' to a {other}; it takes BOOLEAN");
                 Err(located(Error::user("TYPE_MISMATCH", message), ast.span()))
@@ -391,6 +403,10 @@ impl Binder<'_> {
             Some(e) => self.expr(e, clause)?,
             None => Expr::null(&LogicalType::Null.nullable())?,
         });
+        if results.iter().all(is_bare_null) {
+            let message = "ELSE clause or at least one THEN clause must be non-NULL";
+            return Err(Error::user("ILLEGAL_NULL", message));
+        }
         let (mut results, common) = coerce::unify(results, "CASE's results", self.ctx.expr)?;
         let otherwise = match results.pop() {
             Some(otherwise) => otherwise,
@@ -433,7 +449,11 @@ impl Binder<'_> {
         let value = self.expr(value, clause)?;
         let list = self.exprs(list, clause)?;
         let all_constant = list.iter().all(|e| e.as_literal().is_some());
-        if all_constant && !value.data_type.logical.is_nested() {
+        let types = std::iter::once(&value).chain(&list);
+        let types: Vec<_> = types.map(|e| e.data_type.clone()).collect();
+        // A number among texts is compared one by one, with the casts of `=`.
+        let has_common = crate::functions::coercion::comparison_type(&types).is_some();
+        if all_constant && has_common && !value.data_type.logical.is_nested() {
             return self.constant_in_list(value, list, negated);
         }
         let tests = list
@@ -576,4 +596,24 @@ fn to_outer(expr: &mut Expr, depth: usize) {
 /// The error for syntax that has no meaning here.
 pub(crate) fn unsupported(syntax: &dyn std::fmt::Display) -> Error {
     Error::user("UNSUPPORTED_SYNTAX", format!("'{syntax}' is not supported"))
+}
+
+/// Whether an expression is NULL without a type.
+pub(crate) fn is_bare_null(expr: &Expr) -> bool {
+    expr.data_type.logical == LogicalType::Null
+}
+
+/// The error for a NULL where its type cannot be known.
+pub(crate) fn illegal_null() -> Error {
+    let message = "illegal use of NULL, whose type is not known here; write CAST(NULL AS type)";
+    Error::user("ILLEGAL_NULL", message)
+}
+
+/// # Errors
+/// [`illegal_null`] when one of the operands is NULL without a type.
+pub(crate) fn refuse_nulls(exprs: &[&Expr]) -> Result<()> {
+    match exprs.iter().any(|e| is_bare_null(e)) {
+        true => Err(illegal_null()),
+        false => Ok(()),
+    }
 }
