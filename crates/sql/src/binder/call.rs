@@ -10,7 +10,8 @@ use sqlparser::ast::{
 };
 
 use super::collect::{AggregateItem, Collector, OrderItem, OverItem, OverItemCall, Placeholder};
-use super::scalar::{Clause, is_bare_null, refuse_nulls, unsupported};
+use super::refuse::{check_arguments, refuse_null_arguments, refuse_nulls};
+use super::scalar::{Clause, unsupported};
 use super::scope::located;
 use super::{Binder, coerce, literal, window};
 use crate::expr::Expr;
@@ -479,41 +480,6 @@ pub(crate) fn is_rank_function(name: &str) -> bool {
 pub(crate) fn order_options(order: &OrderByExpr) -> (bool, bool) {
     let descending = matches!(order.options.sort, Some(OrderBySort::Desc));
     (descending, order.options.nulls_first.unwrap_or(!descending))
-}
-
-/// A NULL without a type is an argument only where the other arguments say its type; the parser
-/// writes some of JSON functions' own.
-fn refuse_null_arguments(name: &str, args: &[Expr]) -> Result<()> {
-    let is_taken = match name {
-        "COALESCE" => !args.iter().all(is_bare_null),
-        "NULLIF" => !args.first().is_some_and(is_bare_null),
-        "ARRAY" | "MAP" | "JSON_ARRAY" | "JSON_VALUE" | "JSON_QUERY" | "JSON_EXISTS" => true,
-        _ => false,
-    };
-    match is_taken {
-        true => Ok(()),
-        false => refuse_nulls(&args.iter().collect::<Vec<_>>()),
-    }
-}
-
-/// What Flink's aggregates refuse beyond their arguments' types.
-fn check_arguments(name: &str, function: &Function, args: &[Expr]) -> Result<()> {
-    let is_star = matches!(argument_asts(function)?.as_slice(), [None]);
-    match name {
-        "COUNT" if args.len() > 1 => Err(Error::user(
-            "INVALID_ARGUMENT_COUNT",
-            "COUNT takes one argument; count a CASE that is NULL where any of them is",
-        )),
-        "COUNT" if args.is_empty() && !is_star => Err(Error::user(
-            "INVALID_ARGUMENT_COUNT",
-            "invalid number of arguments to 'COUNT': 0; write COUNT(*) or COUNT(x)",
-        )),
-        "LISTAGG" if args.get(1).is_some_and(|a| a.as_literal().is_none()) => Err(Error::user(
-            "INVALID_ARGUMENT",
-            "the separator of LISTAGG must be a literal",
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn misplaced_aggregate(clause: &str) -> Error {

@@ -12,7 +12,8 @@ use sqlparser::ast::{
 
 use super::call::order_options;
 use super::from::aliased;
-use super::scalar::{Clause, illegal_null, is_bare_null, unsupported};
+use super::refuse::{illegal_null, is_bare_null};
+use super::scalar::{Clause, unsupported};
 use super::scope::{Scope, located};
 use super::select::{Body, ordinal};
 use super::{Binder, Cte, coerce, literal, set};

@@ -9,6 +9,7 @@ use sqlparser::ast::{
 };
 
 use super::collect::Collector;
+use super::refuse::{illegal_null, is_bare_null, refuse_nulls};
 use super::scope::{self, Scope, located};
 use super::{Binder, coerce, literal};
 use crate::expr::{Expr, ExprKind, Subquery, SubqueryKind};
@@ -596,24 +597,4 @@ fn to_outer(expr: &mut Expr, depth: usize) {
 /// The error for syntax that has no meaning here.
 pub(crate) fn unsupported(syntax: &dyn std::fmt::Display) -> Error {
     Error::user("UNSUPPORTED_SYNTAX", format!("'{syntax}' is not supported"))
-}
-
-/// Whether an expression is NULL without a type.
-pub(crate) fn is_bare_null(expr: &Expr) -> bool {
-    expr.data_type.logical == LogicalType::Null
-}
-
-/// The error for a NULL where its type cannot be known.
-pub(crate) fn illegal_null() -> Error {
-    let message = "illegal use of NULL, whose type is not known here; write CAST(NULL AS type)";
-    Error::user("ILLEGAL_NULL", message)
-}
-
-/// # Errors
-/// [`illegal_null`] when one of the operands is NULL without a type.
-pub(crate) fn refuse_nulls(exprs: &[&Expr]) -> Result<()> {
-    match exprs.iter().any(|e| is_bare_null(e)) {
-        true => Err(illegal_null()),
-        false => Ok(()),
-    }
 }

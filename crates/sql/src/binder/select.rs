@@ -12,7 +12,8 @@ use sqlparser::ast::{
 use super::call::order_options;
 use super::collect::{Collector, Placeholder};
 use super::group::{self, GroupBy, map_over};
-use super::scalar::{Clause, illegal_null, is_bare_null, unsupported};
+use super::refuse::{illegal_null, is_bare_null};
+use super::scalar::{Clause, unsupported};
 use super::scope::{Scope, located, unique_names};
 use super::{Binder, coerce, literal, over, published, subquery};
 use crate::expr::Expr;
