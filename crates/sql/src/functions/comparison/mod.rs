@@ -234,7 +234,7 @@ mod tests {
                 "=",
                 &[date(), typed("2024-03-05 00:00:00", T::Timestamp(3))]
             ),
-            "TRUE"
+            "INVALID_ARGUMENT_TYPES"
         );
         assert_eq!(show("=", &[string("1"), int(1)]), "INVALID_ARGUMENT_TYPES");
         assert_eq!(show("IS DISTINCT FROM", &[int(1), null()]), "TRUE");
