@@ -156,7 +156,9 @@ pub fn parse_integer(text: &str) -> Option<i64> {
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    parse_whole(whole)
+    // `.5` and `-.5` are 0.
+    let is_bare = whole.len() < text.len() && matches!(whole, "" | "+" | "-");
+    if is_bare { Some(0) } else { parse_whole(whole) }
 }
 
 /// Reads digits with an optional sign and nothing else.

@@ -10,6 +10,7 @@ use sqlparser::ast::{
 };
 
 use super::collect::{AggregateItem, Collector, OrderItem, OverItem, OverItemCall, Placeholder};
+use super::refuse::{check_arguments, refuse_null_arguments, refuse_nulls};
 use super::scalar::{Clause, unsupported};
 use super::scope::located;
 use super::{Binder, coerce, literal, window};
@@ -69,6 +70,7 @@ impl Binder<'_> {
             return self.unit_call(name, function, clause);
         }
         let mut args = self.function_args(function, clause)?;
+        refuse_null_arguments(name, &args)?;
         if name == parser::INTERVAL_BETWEEN {
             return self.interval_between(args);
         }
@@ -161,6 +163,8 @@ impl Binder<'_> {
             collector.is_in_aggregate = false;
         }
         let (args, filter) = parts?;
+        check_arguments(name, function, &args)?;
+        refuse_nulls(&args.iter().collect::<Vec<_>>())?;
         let may_be_empty = clause
             .collector
             .as_deref()

@@ -131,7 +131,12 @@ fn time(text: &str) -> Result<Expr> {
 fn timestamp(text: &str) -> Result<Expr> {
     let form = "TIMESTAMP '2024-12-31 23:59:59.999'";
     let trimmed = text.trim();
+    let midnight = || {
+        let date = NaiveDate::parse_from_str(trimmed, "%Y-%m-%d").ok()?;
+        date.and_hms_opt(0, 0, 0)
+    };
     let value = NaiveDateTime::parse_from_str(trimmed, "%Y-%m-%d %H:%M:%S%.f")
+        .or_else(|e| midnight().ok_or(e))
         .map_err(|_| invalid(text, "TIMESTAMP", form))?
         .and_utc();
     let precision = fraction_digits(trimmed);

@@ -5,7 +5,7 @@
 //! | `query`, `set` | WITH, set operations, VALUES, ORDER BY, LIMIT |
 //! | `select`, `group`, `over` | SELECT; what aggregates and window functions need below it |
 //! | `from`, `table`, `window` | tables, views, joins, UNNEST, window functions |
-//! | `scalar`, `call`, `special`, `literal` | expressions |
+//! | `scalar`, `call`, `special`, `literal`, `refuse` | expressions |
 //! | `function` | calls of users' functions |
 //! | `published` | Nexmark's query 6 as it is published |
 //! | `subquery`, `mark` | subqueries in expressions, as joins |
@@ -25,6 +25,7 @@ mod over;
 mod published;
 mod quantified;
 mod query;
+mod refuse;
 mod scalar;
 mod scope;
 mod select;

@@ -12,6 +12,7 @@ use sqlparser::ast::{
 
 use super::call::order_options;
 use super::from::aliased;
+use super::refuse::{illegal_null, is_bare_null};
 use super::scalar::{Clause, unsupported};
 use super::scope::{Scope, located};
 use super::select::{Body, ordinal};
@@ -190,6 +191,9 @@ impl Binder<'_> {
         for row in &values.rows {
             let span = row.first().map(|e| e.span());
             let exprs = self.exprs(row.iter(), &mut Clause::new(&scope, "VALUES"))?;
+            if let Some(i) = exprs.iter().position(is_bare_null) {
+                return Err(located(illegal_null(), row[i].span()));
+            }
             if rows
                 .first()
                 .is_some_and(|r: &Vec<_>| r.len() != exprs.len())

@@ -9,6 +9,7 @@ use sqlparser::ast::{
 };
 
 use super::collect::Collector;
+use super::refuse::{illegal_null, is_bare_null, refuse_nulls};
 use super::scope::{self, Scope, located};
 use super::{Binder, coerce, literal};
 use crate::expr::{Expr, ExprKind, Subquery, SubqueryKind};
@@ -252,6 +253,7 @@ impl Binder<'_> {
             UnaryOperator::Plus => self.expr(operand, clause),
             UnaryOperator::Minus => {
                 let operand = self.expr(operand, clause)?;
+                refuse_nulls(&[&operand])?;
                 self.call("-", vec![operand])
             }
             other => Err(unsupported(&other)),
@@ -297,6 +299,17 @@ impl Binder<'_> {
         };
         let left = self.expr(left, clause)?;
         let right = self.expr(right, clause)?;
+        let are_times = [&left, &right]
+            .iter()
+            .all(|e| e.data_type.logical.is_datetime());
+        if symbol == "-" && are_times {
+            let message =
+                "cannot subtract times; write TIMESTAMPDIFF(SECOND, b, a) or (a - b) SECOND";
+            return Err(Error::user("INVALID_ARGUMENT_TYPES", message));
+        }
+        if matches!(symbol, "+" | "-" | "*" | "/" | "%" | "||") {
+            refuse_nulls(&[&left, &right])?;
+        }
         self.compare_or_call(symbol, left, right)
     }
 
@@ -315,7 +328,7 @@ impl Binder<'_> {
         let expr = self.expr(ast, clause)?;
         match expr.data_type.logical {
             LogicalType::Boolean => Ok(expr),
-            LogicalType::Null => Expr::null(&LogicalType::Boolean.nullable()),
+            LogicalType::Null => Err(located(illegal_null(), ast.span())),
             ref other => {
                 let message = format!("cannot apply '{operator}' to a {other}; it takes BOOLEAN");
                 Err(located(Error::user("TYPE_MISMATCH", message), ast.span()))
@@ -391,6 +404,10 @@ impl Binder<'_> {
             Some(e) => self.expr(e, clause)?,
             None => Expr::null(&LogicalType::Null.nullable())?,
         });
+        if results.iter().all(is_bare_null) {
+            let message = "ELSE clause or at least one THEN clause must be non-NULL";
+            return Err(Error::user("ILLEGAL_NULL", message));
+        }
         let (mut results, common) = coerce::unify(results, "CASE's results", self.ctx.expr)?;
         let otherwise = match results.pop() {
             Some(otherwise) => otherwise,
@@ -433,7 +450,11 @@ impl Binder<'_> {
         let value = self.expr(value, clause)?;
         let list = self.exprs(list, clause)?;
         let all_constant = list.iter().all(|e| e.as_literal().is_some());
-        if all_constant && !value.data_type.logical.is_nested() {
+        let types = std::iter::once(&value).chain(&list);
+        let types: Vec<_> = types.map(|e| e.data_type.clone()).collect();
+        // A number among texts is compared one by one, with the casts of `=`.
+        let has_common = crate::functions::coercion::comparison_type(&types).is_some();
+        if all_constant && has_common && !value.data_type.logical.is_nested() {
             return self.constant_in_list(value, list, negated);
         }
         let tests = list

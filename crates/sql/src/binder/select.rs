@@ -12,6 +12,7 @@ use sqlparser::ast::{
 use super::call::order_options;
 use super::collect::{Collector, Placeholder};
 use super::group::{self, GroupBy, map_over};
+use super::refuse::{illegal_null, is_bare_null};
 use super::scalar::{Clause, unsupported};
 use super::scope::{Scope, located, unique_names};
 use super::{Binder, coerce, literal, over, published, subquery};
@@ -67,6 +68,10 @@ impl Binder<'_> {
         let names = parts.outputs.iter().map(|o| o.name.clone()).collect();
         let mut names = unique_names(names);
         names.extend((0..parts.sort_exprs.len()).map(|i| format!("$s{i}")));
+        let null = parts.outputs.iter().find(|o| is_bare_null(&o.expr));
+        if let Some(null) = null {
+            return Err(located(illegal_null(), null.span));
+        }
         let mut exprs: Vec<Expr> = parts.outputs.into_iter().map(|o| o.expr).collect();
         exprs.append(&mut parts.sort_exprs);
         let (plan, exprs) = subquery::inline(plan, exprs, self)?;
@@ -117,7 +122,12 @@ impl Binder<'_> {
             self.select_item(item, &mut outputs, &mut clause)?;
         }
         let having = self.condition_of(select.having.as_ref(), "HAVING", &mut clause)?;
-        let qualify = self.condition_of(select.qualify.as_ref(), "QUALIFY", &mut clause)?;
+        let qualify = select.qualify.as_ref().map(|condition| {
+            let mut condition = condition.clone();
+            replace_aliases(&mut condition, &select.projection, scope);
+            condition
+        });
+        let qualify = self.condition_of(qualify.as_ref(), "QUALIFY", &mut clause)?;
         let mut parts = Parts {
             outputs,
             having,
@@ -441,5 +451,42 @@ pub(crate) fn ordinal(value: &ast::Value, num_outputs: usize) -> Result<Option<u
                 format!("ORDER BY ordinal {n} is out of range; there are {num_outputs} columns");
             Err(Error::user("INVALID_ORDER_BY", message))
         }
+    }
+}
+
+/// Puts what SELECT computes for the aliases in a QUALIFY that are no columns.
+fn replace_aliases(expr: &mut ast::Expr, projection: &[SelectItem], scope: &Scope) {
+    use ast::Expr as E;
+    match expr {
+        E::Identifier(name) => {
+            let is_column = !matches!(scope.resolve(std::slice::from_ref(name)), Ok(None));
+            let found = projection.iter().find_map(|item| match item {
+                SelectItem::ExprWithAlias { expr, alias } if alias.value == name.value => {
+                    Some(expr)
+                }
+                _ => None,
+            });
+            if let Some(found) = found.filter(|_| !is_column) {
+                *expr = E::Nested(Box::new(found.clone()));
+            }
+        }
+        E::BinaryOp { left, right, .. } => {
+            replace_aliases(left, projection, scope);
+            replace_aliases(right, projection, scope);
+        }
+        E::Between {
+            expr, low, high, ..
+        } => [expr, low, high]
+            .into_iter()
+            .for_each(|e| replace_aliases(e, projection, scope)),
+        E::InList { expr, list, .. } => {
+            replace_aliases(expr, projection, scope);
+            list.iter_mut()
+                .for_each(|e| replace_aliases(e, projection, scope));
+        }
+        E::UnaryOp { expr, .. } | E::Nested(expr) | E::IsNull(expr) | E::IsNotNull(expr) => {
+            replace_aliases(expr, projection, scope);
+        }
+        _ => {}
     }
 }

@@ -41,17 +41,32 @@ fn rank(filter: &Filter, over: &Over) -> Option<Arc<Plan>> {
     if to < from {
         return Some(Plan::values(vec![], over.schema.clone()));
     }
+    // A deduplication by time: its rank is 1, whatever the row.
+    let is_first_by_time = (from, to) == (1, 1)
+        && matches!(over.order.as_slice(), [key] if over.schema.column(key.column).time.is_some());
     let rank = Plan::Rank(Rank {
         input: over.input.clone(),
         partition_keys: over.partition_keys.clone(),
         order: over.order.clone(),
         from: from as u64,
         to: to as u64,
-        outputs_rank: true,
+        outputs_rank: !is_first_by_time,
         window: None,
-        schema: over.schema.clone(),
+        schema: match is_first_by_time {
+            true => over.input.schema().clone(),
+            false => over.schema.clone(),
+        },
     });
-    Some(Plan::filter(Arc::new(rank), Expr::and(rest)))
+    let mut plan = Arc::new(rank);
+    if is_first_by_time {
+        let data_type = over.schema.column(column).data_type.clone();
+        let one = Expr::literal(ScalarValue::Int64(Some(1)), data_type);
+        let exprs = (0..column).map(|i| plan.column_expr(i)).chain([one]);
+        let exprs = exprs.collect();
+        let names = over.schema.columns().iter().map(|c| c.name.clone());
+        plan = Plan::project(plan, exprs, names.collect());
+    }
+    Some(Plan::filter(plan, Expr::and(rest)))
 }
 
 /// The least and greatest rank that a conjunct lets pass.

@@ -102,6 +102,10 @@ fn check_over(over: &Over) -> Result<()> {
         let message = "an OVER window in streaming mode needs ORDER BY a time attribute";
         return Err(Error::user("UNSUPPORTED_OVER", message));
     };
+    if over.order.len() > 1 {
+        let message = "an OVER window in streaming mode can only be ordered by a single column";
+        return Err(Error::user("UNSUPPORTED_OVER", message));
+    }
     if first.descending {
         let message = "an OVER window can only be ordered in ascending mode; for the last rows, filter a ROW_NUMBER by <= n";
         return Err(Error::user("UNSUPPORTED_OVER", message));

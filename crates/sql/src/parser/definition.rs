@@ -15,9 +15,6 @@ impl Cursor<'_> {
     pub(crate) fn table_elements(&mut self) -> PResult<TableElements> {
         let mut elements = TableElements::default();
         self.parser.expect_token(&Token::LParen)?;
-        if self.parser.consume_token(&Token::RParen) {
-            return Ok(elements);
-        }
         loop {
             self.table_element(&mut elements)?;
             if !self.parser.consume_token(&Token::Comma) {

@@ -265,6 +265,12 @@ impl Lowering<'_> {
         if self.context.is_batch {
             return self.materialize_ordered(input, node);
         }
+        if node.fetch.is_none() && node.offset > 0 {
+            return Err(Error::user(
+                "UNSUPPORTED_OFFSET",
+                "OFFSET without LIMIT would never end on a stream; add a LIMIT",
+            ));
+        }
         let is_unlimited = node.fetch.is_none() && node.offset == 0;
         let edge = vec![input.single()];
         let (id, mode) = match node.keys.split_first() {

@@ -67,7 +67,10 @@ impl Database {
 impl Default for Catalogs {
     fn default() -> Self {
         Self {
-            catalogs: BTreeMap::from([(DEFAULT_CATALOG.to_string(), Catalog::with_default())]),
+            catalogs: BTreeMap::from([(
+                DEFAULT_CATALOG.to_string(),
+                Catalog::with_database(DEFAULT_DATABASE),
+            )]),
             temporary: BTreeMap::new(),
             current_catalog: DEFAULT_CATALOG.to_string(),
             current_database: DEFAULT_DATABASE.to_string(),
@@ -77,8 +80,8 @@ impl Default for Catalogs {
 
 impl Catalog {
     /// A catalog with its default database.
-    pub fn with_default() -> Self {
-        let database = (DEFAULT_DATABASE.to_string(), Database::default());
+    pub fn with_database(name: &str) -> Self {
+        let database = (name.to_string(), Database::default());
         Self {
             databases: BTreeMap::from([database]),
             ..Self::default()

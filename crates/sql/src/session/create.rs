@@ -157,6 +157,7 @@ impl Session {
             is_temporary: create.is_temporary,
         };
         self.check_view_columns(create)?;
+        refuse_duplicate_columns(create)?;
         let object = Object::View(Arc::new(view));
         self.catalogs.put(&path, object, create.is_temporary)?;
         StatementResult::ok("")
@@ -213,7 +214,8 @@ impl Session {
                 return Err(Error::user("MISSING_OPTION", message).at(create.name.location));
             }
         }
-        let mut catalog = Catalog::with_default();
+        let database = options.get("default-database").unwrap_or("default");
+        let mut catalog = Catalog::with_database(database);
         catalog.comment = create.comment.clone();
         catalog.options = options;
         self.catalogs.create_catalog(name, catalog);
@@ -295,6 +297,32 @@ impl Session {
         self.catalogs.remove(&path, drop.is_temporary);
         Ok(())
     }
+}
+
+/// A view whose SELECT writes one name twice, and does not rename its columns.
+fn refuse_duplicate_columns(create: &CreateView) -> Result<()> {
+    use sqlparser::ast::{Expr, SelectItem, SetExpr};
+    let SetExpr::Select(select) = create.query.query.body.as_ref() else {
+        return Ok(());
+    };
+    let mut names = std::collections::BTreeSet::new();
+    for item in &select.projection {
+        let name = match item {
+            SelectItem::ExprWithAlias { alias, .. } => Some(alias),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last(),
+            _ => None,
+        };
+        let Some(name) = name.map(|n| &n.value).filter(|_| create.columns.is_none()) else {
+            continue;
+        };
+        if !names.insert(name) {
+            let message =
+                format!("a column with the same name '{name}' is in the view already; rename it");
+            return Err(Error::user("DUPLICATE_COLUMN", message).at(create.query.location));
+        }
+    }
+    Ok(())
 }
 
 /// The query's columns that the statement does not declare itself.

@@ -138,7 +138,8 @@ impl Session {
         let mut names: BTreeSet<String> = names.into_iter().collect();
         if !user_only {
             let is_named = |n: &str| n.starts_with(|c: char| c.is_alphabetic());
-            let scalar = functions::all().map(|f| f.name);
+            let scalar = functions::all()
+                .flat_map(|f| std::iter::once(f.name).chain(f.aliases.iter().copied()));
             let aggregates = flott_table::aggregates::LIST
                 .iter()
                 .flat_map(|l| l.iter())

@@ -165,7 +165,15 @@ impl Accumulator for Variance {
             let decimals: arrow::array::Decimal128Array = decimals.collect();
             return Ok(Arc::new(decimals.with_data_type(self.result.to_arrow())));
         }
-        let values: Float64Array = values.collect();
+        // What an integer cannot hold is its greatest value, as in a cast.
+        let most = match self.result {
+            LogicalType::TinyInt => i8::MAX as f64,
+            LogicalType::SmallInt => i16::MAX as f64,
+            LogicalType::Int => i32::MAX as f64,
+            LogicalType::BigInt => i64::MAX as f64,
+            _ => f64::INFINITY,
+        };
+        let values: Float64Array = values.map(|v| v.map(|v| v.min(most))).collect();
         Ok(arrow::compute::cast(&values, &self.result.to_arrow())?)
     }
 

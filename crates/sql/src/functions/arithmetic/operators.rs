@@ -97,7 +97,11 @@ fn bind_operator(c: &BindContext<'_>, operator: Operator) -> Result<BoundFunctio
     if is_exact && (has_decimal(&left) || has_decimal(&right)) {
         return decimal::bind_operator(c, operator, &left, &right);
     }
-    let common = common_number(&left, &right);
+    // Calcite: of two approximate numbers the first one's type.
+    let common = match left.is_approximate_numeric() && right.is_approximate_numeric() {
+        true => left.clone(),
+        false => common_number(&left, &right),
+    };
     let returned = match operator {
         // Calcite: the remainder has the divisor's type.
         Operator::Modulo if is_exact => right,
@@ -172,17 +176,19 @@ where
             a.mod_wrapping(b)
         }
     };
+    // A float is divided by zero as it is everywhere; only constants are refused, as in Flink.
+    let is_float = T::DATA_TYPE.is_floating() && !(args.is_constant(0) && args.is_constant(1));
     if args.is_constant(1) && !args.is_constant(0) && args.array(1)?.is_valid(0) {
         let divisor = args.array(1)?.as_primitive::<T>().value(0);
         let dividends = args.array(0)?.as_primitive::<T>();
-        if !divisor.is_zero() {
+        if is_float || !divisor.is_zero() {
             return Ok(Arc::new(dividends.unary::<_, T>(|v| apply(v, divisor))));
         }
     }
     let (left, right) = (args.full_array(0)?, args.full_array(1)?);
     let (left, right) = (left.as_primitive::<T>(), right.as_primitive::<T>());
     let quotients: PrimitiveArray<T> = try_binary(left, right, |a, b| {
-        if b.is_zero() {
+        if b.is_zero() && !is_float {
             Err(ArrowError::DivideByZero)
         } else {
             Ok(apply(a, b))

@@ -165,8 +165,16 @@ pub fn comparison_types(c: &BindContext<'_>) -> Result<(LogicalType, Vec<DataTyp
     Ok((common, types))
 }
 
+/// A DATE is not compared with a timestamp: one of them has to be cast.
+fn expect_like_times(c: &BindContext<'_>) -> Result<()> {
+    let mut types = c.arguments.iter().map(|a| &a.data_type.logical);
+    let has_date = types.clone().any(|t| matches!(t, LogicalType::Date));
+    c.expect_types(!has_date || !types.any(LogicalType::is_timestamp))
+}
+
 fn bind_comparison(c: &BindContext<'_>, comparison: Comparison) -> Result<BoundFunction> {
     c.expect_count(2..=2)?;
+    expect_like_times(c)?;
     let (_, types) = comparison_types(c)?;
     let kernel = columns(format!("{comparison:?}"), move |args| {
         compare_args(args, 0, 1, comparison)
@@ -192,6 +200,7 @@ fn bind_null_test(c: &BindContext<'_>, wanted: bool) -> Result<BoundFunction> {
 
 fn bind_between(c: &BindContext<'_>, negated: bool, symmetric: bool) -> Result<BoundFunction> {
     c.expect_count(3..=3)?;
+    expect_like_times(c)?;
     let (_, types) = comparison_types(c)?;
     let label = format!("between {negated} {symmetric}");
     let kernel = columns(label, move |args| {
@@ -225,7 +234,7 @@ mod tests {
                 "=",
                 &[date(), typed("2024-03-05 00:00:00", T::Timestamp(3))]
             ),
-            "TRUE"
+            "INVALID_ARGUMENT_TYPES"
         );
         assert_eq!(show("=", &[string("1"), int(1)]), "INVALID_ARGUMENT_TYPES");
         assert_eq!(show("IS DISTINCT FROM", &[int(1), null()]), "TRUE");

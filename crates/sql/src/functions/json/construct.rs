@@ -102,12 +102,20 @@ impl OnNull {
     }
 }
 
+/// Whether Flink writes a value of this argument's type as JSON.
+fn is_writable(ctx: &BindContext<'_>, index: usize) -> bool {
+    let is_refused =
+        |t: &LogicalType| matches!(t, LogicalType::Date | LogicalType::Time(_)) || t.is_interval();
+    ctx.is_type(index, |t| !is_refused(t))
+}
+
 fn bind_object(ctx: &BindContext<'_>) -> Result<BoundFunction> {
     let (on_null, count) = OnNull::of(ctx, !ctx.len().is_multiple_of(2), false);
     if !count.is_multiple_of(2) {
         return Err(ctx.wrong_count());
     }
     ctx.expect_types((0..count).step_by(2).all(|index| ctx.is_text(index)))?;
+    ctx.expect_types((1..count).step_by(2).all(|index| is_writable(ctx, index)))?;
     let types = ctx.own_types();
     let value_types = types.clone();
     let label = format!("JSON_OBJECT {on_null:?} {types:?}");
@@ -167,6 +175,7 @@ fn write_argument(
 
 fn bind_array(ctx: &BindContext<'_>) -> Result<BoundFunction> {
     let (on_null, count) = OnNull::of(ctx, true, true);
+    ctx.expect_types((0..count).all(|index| is_writable(ctx, index)))?;
     let types = ctx.own_types();
     let value_types = types.clone();
     let label = format!("JSON_ARRAY {on_null:?} {types:?}");
@@ -195,6 +204,7 @@ fn bind_array(ctx: &BindContext<'_>) -> Result<BoundFunction> {
 
 fn bind_string(ctx: &BindContext<'_>) -> Result<BoundFunction> {
     ctx.expect_count(1..=1)?;
+    ctx.expect_types(is_writable(ctx, 0))?;
     let types = ctx.own_types();
     let logical = types[0].logical.clone();
     let kernel = columns(format!("JSON_STRING {logical}"), move |args| {

@@ -106,6 +106,9 @@ fn bind_difference(c: &BindContext<'_>) -> Result<BoundFunction> {
     let is_known = unit.nanos().or(unit.months()).is_some();
     let is_time = |at| c.is_type(at, LogicalType::is_datetime);
     c.expect_types(is_known && is_time(1) && is_time(2))?;
+    let is_ltz = |at| matches!(c.logical(at), Ok(LogicalType::TimestampLtz(_)));
+    let is_null = |at| matches!(c.logical(at), Ok(LogicalType::Null));
+    c.expect_types(is_ltz(1) == is_ltz(2) || is_null(1) || is_null(2))?;
     let common = comparison_type(&c.own_types()[1..])
         .ok_or_else(|| c.wrong_types())?
         .logical;

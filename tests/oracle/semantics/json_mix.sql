@@ -1,0 +1,5 @@
+CREATE TEMPORARY VIEW n AS SELECT * FROM (VALUES (1, '{"a":1,"b":"x","c":[1,2,{"d":null}],"e":{"f":true,"g":1.50}}'), (2, '[1,"two",null,{"k":"v"}]'), (3, 'not json'), (4, ''), (5, '"text"'), (6, 'null'), (7, '{"a":"1","a b":2,"é":"ü"}'), (8, CAST(NULL AS STRING))) AS t(id, j);
+SELECT id, JSON_EXISTS(j, '$.a'), JSON_EXISTS(j, '$.c[5]'), JSON_EXISTS(j, 'strict $.zz' FALSE ON ERROR), JSON_EXISTS(j, '$.e.f'), j IS JSON, j IS JSON OBJECT, j IS JSON ARRAY, j IS JSON SCALAR, j IS NOT JSON FROM n;
+SELECT id, JSON_OBJECT('id' VALUE id, 'j' VALUE j), JSON_OBJECT(KEY 'a' VALUE j ABSENT ON NULL), JSON_ARRAY(id, j, NULL), JSON_ARRAY(id, j NULL ON NULL), JSON_STRING(j), JSON_STRING(id), JSON_QUOTE(j), JSON_UNQUOTE(j), JSON_LENGTH(j) FROM n;
+SELECT id, JSON_OBJECT('d' VALUE DATE '2024-01-02', 't' VALUE TIMESTAMP '2024-01-02 03:04:05.6', 'x' VALUE 1.50, 'f' VALUE CAST(0.1 AS FLOAT), 'b' VALUE TRUE, 'n' VALUE CAST(NULL AS INT), 'a' VALUE ARRAY[1,2], 'm' VALUE MAP['k', 1], 'r' VALUE ROW(1, 'a'), 'o' VALUE JSON_OBJECT('in' VALUE 1)) FROM n WHERE id = 1;
+SELECT JSON_OBJECTAGG(KEY CAST(id AS STRING) VALUE j), JSON_ARRAYAGG(j), JSON_ARRAYAGG(id NULL ON NULL) FROM n;

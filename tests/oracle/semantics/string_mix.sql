@@ -1,0 +1,11 @@
+CREATE TEMPORARY VIEW n AS SELECT * FROM (VALUES ('Hello, World', 'o', 3), ('', 'x', 0), ('ümläut ß', 'ä', -2), ('  pad  ', ' ', 1), ('a,b,,c', ',', 2), ('100%_x', '%', 5), (CAST(NULL AS STRING), 'a', 1), ('abc', CAST(NULL AS STRING), CAST(NULL AS INT))) AS t(s, p, i);
+SELECT s, UPPER(s), LOWER(s), INITCAP(s), CHAR_LENGTH(s), CHARACTER_LENGTH(s), LENGTH(s), OCTET_LENGTH(s), REVERSE(s), ASCII(s), TRIM(s), LTRIM(s), RTRIM(s), BTRIM(s, ' H'), TRIM(LEADING 'H' FROM s), TRIM(BOTH ' ' FROM s), TRIM(TRAILING p FROM s) FROM n;
+SELECT s, SUBSTRING(s FROM 2), SUBSTRING(s, i), SUBSTRING(s, 2, i), SUBSTR(s, -3), SUBSTRING(s FROM 1 FOR 3), LEFT(s, i), RIGHT(s, i), LPAD(s, 5, 'xy'), RPAD(s, 14, 'xy'), LPAD(s, i, p), REPEAT(s, i), SPLIT_INDEX(s, p, 1), SPLIT_INDEX(s, ',', i), OVERLAY(s PLACING 'ZZ' FROM 2), OVERLAY(s PLACING 'ZZ' FROM 2 FOR 3) FROM n;
+SELECT s, POSITION(p IN s), LOCATE(p, s), LOCATE(p, s, 4), INSTR(s, p), STARTSWITH(s, p), ENDSWITH(s, p), REPLACE(s, p, '-'), TRANSLATE(s, 'abc', 'xy'), s LIKE '%o%', s LIKE '_b%', s LIKE '100\%%', s LIKE '%!_%' ESCAPE '!', s SIMILAR TO '[a-z,]+', s NOT LIKE 'a%' FROM n;
+SELECT s, CONCAT(s, p), s || p, CONCAT_WS('-', s, p, 'z'), CONCAT_WS(p, 'a', 'b'), REGEXP(s, '[a-c]+'), REGEXP_REPLACE(s, '[a-c]', '#'), REGEXP_EXTRACT(s, '(\w)(\w+)', 2), REGEXP_EXTRACT(s, 'z'), REGEXP_COUNT(s, 'l'), REGEXP_INSTR(s, 'l'), REGEXP_SUBSTR(s, 'l+'), REGEXP_EXTRACT_ALL(s, '([a-z])', 1) FROM n;
+SELECT s, MD5(s), SHA1(s), SHA2(s, 256), TO_BASE64(s), FROM_BASE64(TO_BASE64(s)), HEX(s), HEX(i), BIN(i), UNHEX('4a4b'), ENCODE(s, 'UTF-16'), DECODE(ENCODE(s, 'UTF-8'), 'UTF-8'), CHR(65 + i), SOUNDEX(s), URL_ENCODE(s), URL_DECODE('a%20b+c'), ELT(i, 'a', 'b', 'c') FROM n;
+SELECT s, STR_TO_MAP('a=1,b=2'), STR_TO_MAP('a:1;b', ';', ':'), PARSE_URL('http://u:p@h.com:80/p/a?q=1&r=2#f', 'HOST'), PARSE_URL('http://h.com/p?q=1', 'QUERY', 'q'), SPLIT(s, ','), PRINTF('%s-%d', s, i), LEVENSHTEIN(s, 'Hello'), TRANSLATE(s, 'H', '') FROM n;
+SELECT 'it''s', U&'\00fc', x'4a', 'a' 'b', "q" FROM (VALUES (1)) AS t("q");
+SELECT 'a' = 'a ', 'a' < 'B', 'ä' > 'z', '' IS NULL, 'a' || NULL IS NULL, CAST('ab' AS CHAR(4)) = 'ab', CAST('ab' AS CHAR(4)) || 'x', CHAR_LENGTH(CAST('ab' AS CHAR(4)));
+SELECT LISTAGG(s, p) FROM n;
+SELECT p, LISTAGG(s), COUNT(s), MIN(s), MAX(s), COUNT(DISTINCT s) FROM n GROUP BY p;
