@@ -103,6 +103,7 @@ impl Binder<'_> {
             options,
             fields: (0..schema.len()).map(FieldPath::column).collect(),
             predicates: vec![],
+            keeps: Vec::new(),
             limit: None,
             schema,
         }));

@@ -265,6 +265,16 @@ fn prune_scan(scan: &Scan, needs: &Needs) -> Pruned {
         node.fields.push(FieldPath(field));
         columns.push(column);
     }
+    for key in &scan.keeps {
+        let path = FieldPath::column(*key);
+        if node.fields.contains(&path) {
+            continue;
+        }
+        if let Some(position) = scan.fields.iter().position(|f| *f == path) {
+            node.fields.push(path);
+            columns.push(scan.schema.column(position).clone());
+        }
+    }
     node.schema = Schema::new(columns);
     Pruned {
         plan: Arc::new(Plan::Scan(node)),
@@ -315,7 +325,7 @@ fn prune_project(project: &Project, needs: &Needs) -> Pruned {
     }
 }
 
-fn field(row: Expr, index: usize) -> Expr {
+pub(super) fn field(row: Expr, index: usize) -> Expr {
     let data_type = match &row.data_type.logical {
         LogicalType::Row(fields) if index < fields.len() => {
             let inner = &fields[index].data_type;

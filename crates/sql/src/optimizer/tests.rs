@@ -151,7 +151,9 @@ fn equal_parts_of_a_plan_are_one_node() {
     use crate::plan::Plan;
     let catalog = TestCatalog::example();
     let sql = "WITH t AS (SELECT item, COUNT(*) AS c FROM bids GROUP BY item) SELECT x.item, y.item FROM t x JOIN t y ON x.c = y.c";
-    let plan = catalog.bind(sql).and_then(|p| super::optimize(&p, false));
+    let plan = catalog
+        .bind(sql)
+        .and_then(|p| super::optimize(&p, false, &super::UnknownSources));
     let mut node = plan.expect("a plan");
     while let Plan::Project(project) = node.as_ref() {
         node = project.input.clone();

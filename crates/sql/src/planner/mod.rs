@@ -17,6 +17,8 @@ mod scan;
 mod shared;
 mod sink;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
