@@ -104,6 +104,7 @@ impl Binder<'_> {
             fields: (0..schema.len()).map(FieldPath::column).collect(),
             predicates: vec![],
             keeps: Vec::new(),
+            lookup_hint: Vec::new(),
             limit: None,
             schema,
         }));

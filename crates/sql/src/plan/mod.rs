@@ -55,6 +55,8 @@ pub struct Scan {
     /// Columns of the source schema that are produced whether they are read or not: the key by
     /// which the changelog is brought into order.
     pub keeps: Vec<usize>,
+    /// What a LOOKUP hint says of it.
+    pub lookup_hint: Vec<(String, String)>,
     pub schema: Schema,
 }
 

@@ -10,6 +10,7 @@ pub mod compile;
 mod explain;
 mod identity;
 pub mod kernel_expr;
+mod lookup;
 mod lower;
 mod order;
 mod relation;

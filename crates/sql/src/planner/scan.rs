@@ -432,7 +432,7 @@ impl Lowering<'_> {
 
 /// A table is known by its name, a column by the table's and its own; hints that change the table's
 /// options make it another.
-fn scan_identity(node: &Scan) -> Identity {
+pub(super) fn scan_identity(node: &Scan) -> Identity {
     let table = node.path.to_string();
     let mut rows = Fingerprint::of("scan").text(&table);
     let declared = node.table.options.iter().filter(|(k, _)| *k != "connector");
