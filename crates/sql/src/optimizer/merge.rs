@@ -11,7 +11,6 @@ use std::sync::Arc;
 use flott_core::schema::Schema;
 use flott_core::source::{FieldPath, FieldPredicate};
 
-use super::prune::field;
 use crate::expr::Expr;
 use crate::plan::{Join, JoinMode, Plan, Scan};
 
@@ -163,7 +162,7 @@ fn expr_of(path: &FieldPath, fields: &[FieldPath], plan: &Arc<Plan>) -> Expr {
     let position = fields.iter().position(is_prefix).unwrap_or_default();
     let rest = &path.0[fields[position].0.len()..];
     let column = plan.column_expr(position);
-    rest.iter().fold(column, |row, index| field(row, *index))
+    rest.iter().fold(column, |row, index| row.field(*index))
 }
 
 fn merge(readers: &[Reader<'_>]) -> Option<Arc<Plan>> {

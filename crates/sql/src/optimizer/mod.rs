@@ -67,7 +67,7 @@ pub fn optimize_all(
         Ok(projects::apply(&prune::apply(&projects::apply(&plan))))
     });
     let plans = merge::columns(&stripped.collect::<Result<Vec<_>>>()?);
-    let plans: Vec<_> = plans.iter().map(projects::apply).collect();
+    let plans: Vec<_> = plans.iter().map(projects::apply_with_filters).collect();
     Ok(share::apply(&plans))
 }
 

@@ -296,7 +296,7 @@ fn prune_project(project: &Project, needs: &Needs) -> Pruned {
         let is_path = path_of(expr).is_some();
         if is_path {
             for index in &path[1..] {
-                inner = field(inner, *index);
+                inner = inner.field(*index);
             }
             kept.push((path, inner));
         } else if whole.insert(path[0]) {
@@ -322,23 +322,6 @@ fn prune_project(project: &Project, needs: &Needs) -> Pruned {
     Pruned {
         plan: Plan::project(input.plan, exprs, names),
         positions,
-    }
-}
-
-pub(super) fn field(row: Expr, index: usize) -> Expr {
-    let data_type = match &row.data_type.logical {
-        LogicalType::Row(fields) if index < fields.len() => {
-            let inner = &fields[index].data_type;
-            inner.with_nullable(inner.nullable || row.data_type.nullable)
-        }
-        _ => row.data_type.clone(),
-    };
-    Expr {
-        kind: ExprKind::Field {
-            expr: Box::new(row),
-            index,
-        },
-        data_type,
     }
 }
 

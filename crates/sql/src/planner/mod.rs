@@ -8,6 +8,7 @@ mod aggregate;
 mod changelog;
 pub mod compile;
 mod explain;
+mod identities;
 mod identity;
 pub mod kernel_expr;
 mod lookup;
