@@ -13,8 +13,8 @@ use crate::plan::{Join, JoinMode, Plan, Scan};
 /// # Errors
 /// A user error for a hint without a table, or with one that is not looked up.
 pub(super) fn apply(plan: Arc<Plan>, hints: &[Hint]) -> Result<Arc<Plan>> {
-    let lookups = hints.iter().filter(|h| h.name == "LOOKUP");
-    lookups.fold(Ok(plan), |plan, hint| apply_lookup(&plan?, hint))
+    let mut lookups = hints.iter().filter(|h| h.name == "LOOKUP");
+    lookups.try_fold(plan, |plan, hint| apply_lookup(&plan, hint))
 }
 
 fn apply_lookup(plan: &Arc<Plan>, hint: &Hint) -> Result<Arc<Plan>> {
