@@ -69,10 +69,15 @@ pub fn columns(plans: &[Arc<Plan>]) -> Vec<Arc<Plan>> {
     });
     let merged: BTreeMap<Table, Arc<Plan>> = tables
         .into_iter()
-        .filter(|(_, readers)| readers.len() > 1)
-        .filter_map(|(table, readers)| Some((table, merge(&readers)?)))
+        .filter_map(|(table, readers)| match readers.as_slice() {
+            [_] => None,
+            readers => Some((table, merge(readers)?)),
+        })
         .collect();
-    let rewrite = |table: Table, reader: &Reader<'_>| Some(reader.over(merged.get(&table)?));
+    let rewrite = |table: Table, reader: &Reader<'_>| match merged.get(&table) {
+        Some(whole) => Some(reader.over(whole)),
+        None => reader.alone(),
+    };
     plans
         .iter()
         .map(|plan| map_readers(plan, &rewrite))
@@ -132,6 +137,32 @@ impl Reader<'_> {
         }
         let moved = expr.clone().remap_columns(&|c| position(c).unwrap_or(c));
         Some((position(column)?, moved))
+    }
+
+    /// The scan with the picked columns in their order.
+    fn alone(&self) -> Option<Arc<Plan>> {
+        let fields: Vec<FieldPath> = (0..self.picks.len())
+            .map(|c| self.path(c).clone())
+            .collect();
+        let is_kept = |key: &usize| fields.contains(&FieldPath::column(*key));
+        let distinct: BTreeSet<&FieldPath> = fields.iter().collect();
+        if distinct.len() < fields.len() || !self.scan.keeps.iter().all(is_kept) {
+            return None;
+        }
+        let untimed = self
+            .schema
+            .columns()
+            .iter()
+            .map(|c| c.clone().with_time(None));
+        let scan = Arc::new(Plan::Scan(Scan {
+            schema: untimed.collect(),
+            fields,
+            ..self.scan.clone()
+        }));
+        Some(match self.watermark {
+            Some((column, expr)) => Plan::watermark(scan, column, expr.clone()),
+            None => scan,
+        })
     }
 
     /// The same rows and columns out of a merged scan, which may have the watermark already.

@@ -8,6 +8,7 @@
 //! | [`windows`] | GROUP BY and joins over window columns become window operators |
 //! | [`intervals`] | joins with time bounds become interval joins |
 //! | [`times`] | time attributes are lost where rows lose their order; checks that need them |
+//! | [`watermarks`] | watermarks that nobody looks at are not made |
 //! | [`prune`] | only the columns and nested fields that are read are read |
 //! | [`scans`] | equality filters are offered to sources |
 //! | [`applied`] | filters that sources apply are gone above them |
@@ -25,6 +26,7 @@ mod scans;
 mod share;
 mod sources;
 mod times;
+mod watermarks;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -41,22 +43,27 @@ pub use sources::{SourceFacts, Sources, UnknownSources};
 /// # Errors
 /// As [`optimize_all`].
 pub fn optimize(plan: &Arc<Plan>, is_batch: bool, sources: &dyn Sources) -> Result<Arc<Plan>> {
-    let plans = optimize_all(std::slice::from_ref(plan), is_batch, sources)?;
+    let plans = optimize_all(&[(plan.clone(), false)], is_batch, sources)?;
     Ok(plans.into_iter().next().unwrap_or_else(|| plan.clone()))
 }
 
-/// Optimizes the bound plans of one job together; their columns stay as they are.
+/// Optimizes the bound plans of one job together; their columns stay as they are. With each plan
+/// comes whether what takes its rows looks at watermarks.
 ///
 /// # Errors
 /// A user error for what can only be seen on the whole plan: a time attribute that was lost, an
 /// order that a stream cannot have; and what making a source reports.
 pub fn optimize_all(
-    plans: &[Arc<Plan>],
+    plans: &[(Arc<Plan>, bool)],
     is_batch: bool,
     sources: &dyn Sources,
 ) -> Result<Vec<Arc<Plan>>> {
-    let offered = plans.iter().map(|plan| {
+    let offered = plans.iter().map(|(plan, needs_watermark)| {
         let plan = optimize_nodes(plan, is_batch)?;
+        let plan = match needs_watermark {
+            true => plan,
+            false => watermarks::apply(&plan),
+        };
         let plan = keep_keys(&plan, sources)?;
         let plan = projects::apply(&prune::apply(&plan));
         Ok(scans::apply(&plan))

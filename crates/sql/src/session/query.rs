@@ -94,7 +94,11 @@ impl Session {
         let bound = bound.collect::<Result<Vec<_>>>()?;
         let (plans, targets): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
         let context = self.planner_context(expr, parallelism);
-        let optimized = optimizer::optimize_all(&plans, self.is_batch(), &context)?;
+        let asked = plans.iter().zip(&targets);
+        let asked: Vec<_> = asked
+            .map(|(plan, target)| (plan.clone(), looks_at_watermarks(target)))
+            .collect();
+        let optimized = optimizer::optimize_all(&asked, self.is_batch(), &context)?;
         Ok((plans, optimized.into_iter().zip(targets).collect()))
     }
 
@@ -167,4 +171,10 @@ impl Session {
         texts.2 = explain_graph(&graph, None);
         Ok(texts)
     }
+}
+
+/// Partitions are committed by event time.
+fn looks_at_watermarks(target: &SinkTarget) -> bool {
+    let mut keys = target.options.iter().map(|(key, _)| key);
+    keys.any(|key| key.starts_with("sink.partition-commit."))
 }
