@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::catalog::{CatalogTable, ObjectPath};
 use crate::error::{Error, Result, did_you_mean};
 use crate::format::FormatFactory;
+use crate::lookup::{LookupRequest, LookupSource};
 use crate::options::{OptionDef, Options};
 use crate::sink::TableSink;
 use crate::source::{ScanRequest, TableSource};
@@ -100,6 +101,18 @@ pub trait ConnectorFactory: Send + Sync {
         context: TableContext<'_>,
         request: ScanRequest,
     ) -> Result<Arc<dyn TableSource>>;
+
+    /// The table to be looked up by key in a join; `None` where it has to be read.
+    ///
+    /// # Errors
+    /// A user error when the options are wrong.
+    fn create_lookup(
+        &self,
+        _context: TableContext<'_>,
+        _request: LookupRequest,
+    ) -> Result<Option<Arc<dyn LookupSource>>> {
+        Ok(None)
+    }
 
     /// # Errors
     /// A user error when the options are wrong or the connector cannot be written.

@@ -9,7 +9,7 @@
 //! | [`hash`], [`key_group`] | the stable key hash and the division of keyed state |
 //! | [`operator`], [`graph`] | the contract of an operator, and the job graph |
 //! | [`snapshot`] | an operator's state at a checkpoint |
-//! | [`source`], [`sink`], [`format`], [`connector`] | the contracts of connectors and formats |
+//! | [`source`], [`lookup`], [`sink`], [`format`], [`connector`] | the contracts of connectors and formats |
 //! | [`catalog`] | declared tables and views |
 //! | [`options`], [`error`], [`metrics`] | options with lists, the one error, counters |
 
@@ -23,6 +23,7 @@ pub mod graph;
 pub mod hash;
 pub mod java_map;
 pub mod key_group;
+pub mod lookup;
 pub mod metrics;
 pub mod operator;
 pub mod options;

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::key_group::key_groups_of;
 use crate::metrics::OperatorMetrics;
 use crate::options::Options;
+use crate::source::Waker;
 
 pub use crate::snapshot::{
     RowsReader, StateContent, StatePart, StateRows, StateScope, StateSnapshot, StateTable,
@@ -30,6 +31,42 @@ pub struct OperatorContext {
     pub metrics: Arc<OperatorMetrics>,
     /// The job's configuration (`table.exec.state.ttl`, …).
     pub config: Arc<Options>,
+    pub host: OperatorHost,
+}
+
+/// What an operator may ask of whatever runs it; by default nothing comes of it.
+#[derive(Clone, Default)]
+pub struct OperatorHost {
+    /// Has [`Operator::next_timer_ms`] looked at again soon; may be called from any thread.
+    pub waker: Option<Waker>,
+    /// Takes bytes from the job's budget of what is under way.
+    pub holder: Option<Holder>,
+}
+
+/// Takes bytes from a budget until what it gives is dropped.
+pub type Holder = Arc<dyn Fn(usize) -> Held + Send + Sync>;
+
+/// Bytes taken from a budget; they go back when it is dropped.
+pub type Held = Option<Arc<dyn std::any::Any + Send + Sync>>;
+
+impl OperatorHost {
+    pub fn wake(&self) {
+        if let Some(wake) = &self.waker {
+            wake();
+        }
+    }
+
+    /// Counts rows that an operator holds until somebody outside answers as under way, so that
+    /// sources wait.
+    pub fn hold(&self, bytes: usize) -> Held {
+        self.holder.as_ref().and_then(|hold| hold(bytes))
+    }
+}
+
+impl std::fmt::Debug for OperatorHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OperatorHost")
+    }
 }
 
 impl OperatorContext {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use timely::scheduling::SyncActivator;
 
 use flott_core::graph::{NodeId, NodeKind, StateColumn};
-use flott_core::operator::OperatorContext;
+use flott_core::operator::{OperatorContext, OperatorHost};
 use flott_core::sink::WriterContext;
 use flott_core::source::{ReaderContext, Waker};
 use flott_core::time::MIN_WATERMARK;
@@ -90,7 +90,9 @@ pub fn prepare(job: &Arc<JobState>, plan: &ChainPlan, subtask: usize) -> Result<
                 head = Some(prepare_source(job, plan, place, activator.clone())?);
             }
             NodeKind::Operator(_) => {
-                chain.links.push(prepare_link(job, plan, place)?);
+                chain
+                    .links
+                    .push(prepare_link(job, plan, place, &activator)?);
                 watermarks.push(watermark.unwrap_or(MIN_WATERMARK));
             }
             NodeKind::Sink(_) => chain.tail = Tail::Sink(prepare_sink(job, plan, place)?),
@@ -159,7 +161,29 @@ fn prepare_source(
     })
 }
 
-fn prepare_link(job: &Arc<JobState>, plan: &ChainPlan, place: Place) -> Result<Link> {
+/// Wakes the chain's host, and counts what operators hold as under way.
+fn host_of(job: &Arc<JobState>, activator: &Arc<OnceLock<SyncActivator>>) -> OperatorHost {
+    let (activator, flow) = (activator.clone(), job.flow.clone());
+    OperatorHost {
+        waker: Some(Arc::new(move || {
+            if let Some(activator) = activator.get() {
+                // The worker is gone when the job is over: nobody is left to wake.
+                let _ = activator.activate();
+            }
+        })),
+        holder: Some(Arc::new(move |bytes| {
+            let ticket: Arc<dyn std::any::Any + Send + Sync> = flow.ticket(bytes);
+            Some(ticket)
+        })),
+    }
+}
+
+fn prepare_link(
+    job: &Arc<JobState>,
+    plan: &ChainPlan,
+    place: Place,
+    activator: &Arc<OnceLock<SyncActivator>>,
+) -> Result<Link> {
     let NodeKind::Operator(factory) = &job.graph.nodes[place.node].kind else {
         return Err(Error::internal("not an operator"));
     };
@@ -171,6 +195,7 @@ fn prepare_link(job: &Arc<JobState>, plan: &ChainPlan, place: Place) -> Result<L
         clock: job.options.clock.clone(),
         metrics: place.metrics.clone(),
         config: Arc::new(job.graph.config.clone()),
+        host: host_of(job, activator),
     };
     let operator = place.guard(|| {
         let mut operator = factory.create()?;

@@ -130,6 +130,7 @@ fn window(key: usize, window: WindowShape) -> WindowAggregateConfig {
 
 fn open(factory: &dyn OperatorFactory) -> Box<dyn Operator> {
     let context = OperatorContext {
+        host: flott_core::operator::OperatorHost::default(),
         subtask: 0,
         parallelism: 1,
         max_parallelism: 128,

@@ -4,12 +4,15 @@
 //! out each step as it was fed. The hub keeps every step, so that a restored job reads on from its
 //! position.
 
+mod lookup;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flott_core::changelog::{ChangelogBatch, ChangelogMode};
 use flott_core::connector::{ConnectorFactory, SinkRequest, TableContext};
+use flott_core::lookup::{CACHE_OPTIONS, LookupRequest, LookupSource};
 use flott_core::options::{OptionDef, OptionType};
 use flott_core::schema::Schema;
 use flott_core::sink::TableSink;
@@ -20,13 +23,20 @@ use flott_core::source::{
 use flott_core::{Error, Result};
 use parking_lot::Mutex;
 
+use lookup::ScriptLookupSource;
+
 const CHANGELOG_MODE: OptionDef = OptionDef::new(
     "changelog-mode",
     OptionType::Enum(&["I", "I,UA,D", "I,UB,UA,D"]),
     "the row kinds that will be fed",
 )
 .default("I");
-const OPTIONS: &[OptionDef] = &[CHANGELOG_MODE];
+const LOOKUP_LATENCY: OptionDef = OptionDef::new(
+    "lookup.latency",
+    OptionType::Duration,
+    "joins look rows up by key, among those fed so far, and have the answer so much later",
+);
+const OPTIONS: &[OptionDef] = &[CHANGELOG_MODE, LOOKUP_LATENCY];
 
 /// One step of a script.
 #[derive(Debug, Clone)]
@@ -96,6 +106,17 @@ impl ScriptHub {
             .for_each(|script| script.readers.clear());
     }
 
+    /// All rows that the table has been fed.
+    fn rows(&self, table: &str) -> Vec<ChangelogBatch> {
+        let tables = self.tables.lock();
+        let steps = tables.get(table).map_or(&[][..], |script| &script.steps);
+        let rows = steps.iter().filter_map(|step| match step {
+            ScriptStep::Rows(rows) => Some(rows.clone()),
+            _ => None,
+        });
+        rows.collect()
+    }
+
     fn step(&self, table: &str, position: usize) -> Option<ScriptStep> {
         self.tables
             .lock()
@@ -136,7 +157,9 @@ impl ConnectorFactory for ScriptConnector {
         context: TableContext<'_>,
         request: ScanRequest,
     ) -> Result<Arc<dyn TableSource>> {
-        context.options.check("connector 'script'", &[OPTIONS])?;
+        context
+            .options
+            .check("connector 'script'", &[OPTIONS, CACHE_OPTIONS])?;
         let mode = match context.options.text(&CHANGELOG_MODE) {
             Some("I,UA,D") => ChangelogMode::UPSERT,
             Some("I,UB,UA,D") => ChangelogMode::RETRACT,
@@ -150,6 +173,26 @@ impl ConnectorFactory for ScriptConnector {
             mode,
             progress: Arc::default(),
         }))
+    }
+
+    fn create_lookup(
+        &self,
+        context: TableContext<'_>,
+        request: LookupRequest,
+    ) -> Result<Option<Arc<dyn LookupSource>>> {
+        context
+            .options
+            .check("connector 'script'", &[OPTIONS, CACHE_OPTIONS])?;
+        let Some(latency) = context.options.duration(&LOOKUP_LATENCY)? else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(ScriptLookupSource {
+            hub: self.hub.clone(),
+            table: context.path.name.clone(),
+            schema: fields_schema(&context.table.source_schema(), &request.fields)?,
+            request,
+            latency_ms: latency.as_millis() as i64,
+        })))
     }
 
     fn create_sink(&self, _: TableContext<'_>, _: SinkRequest) -> Result<Arc<dyn TableSink>> {

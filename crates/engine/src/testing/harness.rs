@@ -183,6 +183,7 @@ impl OpenHarness {
         for subtask in 0..parallelism {
             let metrics = Arc::new(OperatorMetrics::default());
             let context = OperatorContext {
+                host: flott_core::operator::OperatorHost::default(),
                 subtask,
                 parallelism,
                 max_parallelism: DEFAULT_MAX_PARALLELISM,

@@ -18,6 +18,7 @@ mod collect;
 mod from;
 mod function;
 mod group;
+mod hints;
 mod insert;
 mod literal;
 mod mark;

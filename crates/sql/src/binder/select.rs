@@ -52,6 +52,7 @@ impl Binder<'_> {
         }
         refuse_unsupported(select)?;
         let (plan, scope) = self.from(&select.from)?;
+        let plan = super::hints::apply(plan, &crate::parser::select_hints(select)?)?;
         let plan = self.where_clause(plan, &scope, select.selection.as_ref())?;
         let group = self.group_by(&select.group_by, &scope)?;
         let mut collector = Collector {

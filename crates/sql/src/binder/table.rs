@@ -103,6 +103,8 @@ impl Binder<'_> {
             options,
             fields: (0..schema.len()).map(FieldPath::column).collect(),
             predicates: vec![],
+            keeps: Vec::new(),
+            lookup_hint: Vec::new(),
             limit: None,
             schema,
         }));

@@ -11,7 +11,7 @@ use flott_core::{Error, Result};
 
 use super::{BindContext, CatalogReader, Resolved, bind_query};
 use crate::functions::ExprContext;
-use crate::optimizer::optimize;
+use crate::optimizer::{UnknownSources, optimize};
 use crate::parser::{Statement, parse_data_type, parse_script};
 use crate::plan::{Plan, explain_plan};
 
@@ -158,7 +158,10 @@ impl TestCatalog {
 
     /// The optimized plan as text, or the error.
     pub fn plan(&self, sql: &str) -> String {
-        match self.bind(sql).and_then(|plan| optimize(&plan, false)) {
+        match self
+            .bind(sql)
+            .and_then(|plan| optimize(&plan, false, &UnknownSources))
+        {
             Ok(plan) => explain_plan(&plan),
             Err(error) => format!("error: {error}"),
         }

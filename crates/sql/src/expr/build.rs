@@ -157,6 +157,24 @@ impl Expr {
         )
     }
 
+    /// A field of a row, by position: nullable where the row is.
+    pub fn field(self, index: usize) -> Self {
+        let data_type = match &self.data_type.logical {
+            LogicalType::Row(fields) if index < fields.len() => {
+                let inner = &fields[index].data_type;
+                inner.with_nullable(inner.nullable || self.data_type.nullable)
+            }
+            _ => self.data_type.clone(),
+        };
+        Self {
+            kind: ExprKind::Field {
+                expr: Box::new(self),
+                index,
+            },
+            data_type,
+        }
+    }
+
     /// Text that is equal for expressions that compute the same in the same way.
     pub fn key(&self) -> String {
         format!("{:?}", self.kind)

@@ -11,6 +11,29 @@ pub fn apply(plan: &Arc<Plan>) -> Arc<Plan> {
     rewrite_up(plan, &mut |node| Ok(merge(node))).unwrap_or_else(|_| plan.clone())
 }
 
+/// As [`apply`], with filters put below projections that only pick columns, next to the source.
+pub fn apply_with_filters(plan: &Arc<Plan>) -> Arc<Plan> {
+    let swapped = rewrite_up(plan, &mut |node| Ok(swap(node)));
+    apply(&swapped.unwrap_or_else(|_| plan.clone()))
+}
+
+fn swap(node: Arc<Plan>) -> Arc<Plan> {
+    let Plan::Filter(filter) = node.as_ref() else {
+        return node;
+    };
+    match filter.input.as_ref() {
+        Plan::Project(project) if project.exprs.iter().all(is_cheap) => {
+            let predicate = filter.predicate.clone();
+            let predicate = predicate.substitute_columns(&project.exprs);
+            Arc::new(Plan::Project(Project {
+                input: Plan::filter(project.input.clone(), predicate),
+                ..project.clone()
+            }))
+        }
+        _ => node,
+    }
+}
+
 fn merge(node: Arc<Plan>) -> Arc<Plan> {
     let Plan::Project(outer) = node.as_ref() else {
         return node;

@@ -265,6 +265,16 @@ fn prune_scan(scan: &Scan, needs: &Needs) -> Pruned {
         node.fields.push(FieldPath(field));
         columns.push(column);
     }
+    for key in &scan.keeps {
+        let path = FieldPath::column(*key);
+        if node.fields.contains(&path) {
+            continue;
+        }
+        if let Some(position) = scan.fields.iter().position(|f| *f == path) {
+            node.fields.push(path);
+            columns.push(scan.schema.column(position).clone());
+        }
+    }
     node.schema = Schema::new(columns);
     Pruned {
         plan: Arc::new(Plan::Scan(node)),
@@ -286,7 +296,7 @@ fn prune_project(project: &Project, needs: &Needs) -> Pruned {
         let is_path = path_of(expr).is_some();
         if is_path {
             for index in &path[1..] {
-                inner = field(inner, *index);
+                inner = inner.field(*index);
             }
             kept.push((path, inner));
         } else if whole.insert(path[0]) {
@@ -312,23 +322,6 @@ fn prune_project(project: &Project, needs: &Needs) -> Pruned {
     Pruned {
         plan: Plan::project(input.plan, exprs, names),
         positions,
-    }
-}
-
-fn field(row: Expr, index: usize) -> Expr {
-    let data_type = match &row.data_type.logical {
-        LogicalType::Row(fields) if index < fields.len() => {
-            let inner = &fields[index].data_type;
-            inner.with_nullable(inner.nullable || row.data_type.nullable)
-        }
-        _ => row.data_type.clone(),
-    };
-    Expr {
-        kind: ExprKind::Field {
-            expr: Box::new(row),
-            index,
-        },
-        data_type,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Equality filters are offered to sources.
 //!
-//! The filter stays where it is: the planner drops it when the source says that it applied it. A
-//! source that leaves rows out does so before the watermark is assigned, as in Flink.
+//! The filter stays where it is; [`super::applied`] drops it when the source says that it applies
+//! it. A source that leaves rows out does so before the watermark is assigned, as in Flink.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use datafusion_common::ScalarValue;
 use flott_core::source::{FieldPath, FieldPredicate, PredicateValue};
 
 use crate::expr::{Expr, ExprKind};
-use crate::plan::Plan;
+use crate::plan::{Plan, Scan};
 
 /// Puts what filters ask of source fields into the scans below them.
 pub fn apply(plan: &Arc<Plan>) -> Arc<Plan> {
@@ -36,7 +36,7 @@ fn offer(plan: &Arc<Plan>, predicates: &[Expr]) -> Arc<Plan> {
             let found: Vec<FieldPredicate> = predicates
                 .iter()
                 .filter_map(|p| field_predicate(p, &scan.fields))
-                .filter(|p| !scan.predicates.contains(p))
+                .filter(|p| !scan.predicates.contains(p) && may_leave_out(scan, p))
                 .collect();
             if found.is_empty() {
                 return plan.clone();
@@ -49,8 +49,14 @@ fn offer(plan: &Arc<Plan>, predicates: &[Expr]) -> Arc<Plan> {
     }
 }
 
+/// Of a changelog that is brought into order by key, a source may leave out whole keys only.
+fn may_leave_out(scan: &Scan, predicate: &FieldPredicate) -> bool {
+    let is_key = |column: &usize| predicate.field.0 == [*column];
+    scan.keeps.is_empty() || scan.keeps.iter().any(is_key)
+}
+
 /// `field = v`, `field IN (…)`, or several of them for one field joined by OR.
-fn field_predicate(predicate: &Expr, fields: &[FieldPath]) -> Option<FieldPredicate> {
+pub(super) fn field_predicate(predicate: &Expr, fields: &[FieldPath]) -> Option<FieldPredicate> {
     match &predicate.kind {
         ExprKind::Call { args, .. } => {
             predicate.as_call("=")?;

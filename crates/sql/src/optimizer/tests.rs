@@ -18,10 +18,29 @@ fn nested_fields_and_equality_filters_reach_the_scan() {
         "SELECT auction, price FROM bid WHERE price > 10",
         &[
             "Filter (($0 = 2) AND ($2 > 10))",
-            "Watermark $3 AS ($3 - 4000)",
-            "Scan `c`.`d`.`events` [0:event_type, 1.0:bid.auction, 1.1:bid.price, 1.2:bid.dateTime] predicates=[FieldPredicate { field: FieldPath([0]), values: [Integer(2)] }]",
+            "Scan `c`.`d`.`events` [0:event_type, 1.0:bid.auction, 1.1:bid.price] predicates=[FieldPredicate { field: FieldPath([0]), values: [Integer(2)] }]",
         ],
     );
+}
+
+#[test]
+fn watermarks_are_not_made_for_plans_that_keep_nothing() {
+    let has_watermark = |sql: &str| TestCatalog::example().plan(sql).contains("Watermark");
+    for sql in [
+        "SELECT window_start, COUNT(*) FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_start, window_end",
+        "SELECT * FROM bids ORDER BY ts",
+        "SELECT item FROM bids QUALIFY ROW_NUMBER() OVER (PARTITION BY item ORDER BY ts) = 1",
+        "SELECT item, SUM(price) OVER (PARTITION BY item ORDER BY ts) FROM bids",
+        "SELECT item, CURRENT_WATERMARK(ts) FROM bids",
+    ] {
+        assert!(has_watermark(sql), "{sql}");
+    }
+    for sql in [
+        "SELECT item, ts FROM bids",
+        "SELECT UPPER(item) FROM bids WHERE price > 1 UNION ALL SELECT item FROM asks",
+    ] {
+        assert!(!has_watermark(sql), "{sql}");
+    }
 }
 
 #[test]
@@ -151,7 +170,9 @@ fn equal_parts_of_a_plan_are_one_node() {
     use crate::plan::Plan;
     let catalog = TestCatalog::example();
     let sql = "WITH t AS (SELECT item, COUNT(*) AS c FROM bids GROUP BY item) SELECT x.item, y.item FROM t x JOIN t y ON x.c = y.c";
-    let plan = catalog.bind(sql).and_then(|p| super::optimize(&p, false));
+    let plan = catalog
+        .bind(sql)
+        .and_then(|p| super::optimize(&p, false, &super::UnknownSources));
     let mut node = plan.expect("a plan");
     while let Plan::Project(project) = node.as_ref() {
         node = project.input.clone();

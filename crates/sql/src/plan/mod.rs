@@ -52,6 +52,11 @@ pub struct Scan {
     /// Filters offered to the source. They stay in the plan too unless the source applies them.
     pub predicates: Vec<FieldPredicate>,
     pub limit: Option<u64>,
+    /// Columns of the source schema that are produced whether they are read or not: the key by
+    /// which the changelog is brought into order.
+    pub keeps: Vec<usize>,
+    /// What a LOOKUP hint says of it.
+    pub lookup_hint: Vec<(String, String)>,
     pub schema: Schema,
 }
 

@@ -22,9 +22,10 @@ use flott_table::operators::window_aggregate::{
 };
 use flott_table::operators::window_tvf::WindowTime as SessionTime;
 
+use super::identities::{call_mark, expanded_identity, group_window_mark};
 use super::identity::{Fingerprint, Identity, Label};
 use super::lower::Lowering;
-use super::order::{keyed, updating, window_mark};
+use super::order::{keyed, updating};
 use super::stream::Stream;
 use crate::expr::Expr;
 use crate::plan::{
@@ -538,39 +539,6 @@ fn window_origin(plan: &Plan) -> Option<(DataType, bool)> {
             .into_iter()
             .find_map(|input| window_origin(input)),
     }
-}
-
-/// What a call computes over its input's rows.
-pub(super) fn call_mark(call: &AggregateCall, input: &Identity) -> Fingerprint {
-    Fingerprint::of("aggregate call")
-        .text(call.function.name)
-        .number(u64::from(call.distinct && !call.function.ignores_distinct))
-        .numbers(input.columns(&call.args))
-        .numbers(call.filter.map(|c| input.column(c)))
-}
-
-/// Of windows that the aggregation assigns by itself, or that the rows carry.
-fn group_window_mark(window: &GroupWindow, input: &Identity) -> Fingerprint {
-    let mark = window_mark(Fingerprint::of("window aggregate"), &window.kind);
-    match window.time {
-        WindowTime::Rowtime(column) => mark.text("rowtime").number(input.column(column)),
-        WindowTime::Proctime => mark.text("proctime"),
-        WindowTime::Attached { start, end } => {
-            mark.text("attached").numbers(input.columns(&[start, end]))
-        }
-    }
-}
-
-/// Of the rows that grouping sets make of each row.
-fn expanded_identity(node: &Aggregate, sets: &[Vec<usize>], input: &Identity) -> Identity {
-    let keys = input.columns(&node.keys);
-    let key_of = |position: &usize| keys.get(*position).copied().unwrap_or_default();
-    let set = |set: &Vec<usize>| Fingerprint::of("set").numbers(set.iter().map(key_of)).0;
-    let rows = Fingerprint::of("expand").numbers(sets.iter().map(set));
-    let rows = input.origin(rows);
-    let nullable = keys.iter().map(|key| rows.number(*key).0);
-    let markers = (0..=node.grouping_calls.len()).map(|i| rows.text("marker").number(i as u64).0);
-    input.expand(rows, nullable.chain(markers))
 }
 
 fn call_config(call: &AggregateCall) -> AggregateCallConfig {

@@ -24,8 +24,6 @@ pub(super) struct Lowering<'a> {
     done: StableHashMap<(usize, bool), Stream>,
     /// Sources made while changelog modes were looked at, by the plan node's address.
     pub sources: StableHashMap<usize, Arc<dyn TableSource>>,
-    /// Plan nodes made while lowering: they stay, because others are known by their addresses.
-    pub made: Vec<Arc<Plan>>,
     /// Whether rows of the job make sessions.
     pub has_sessions: bool,
 }
@@ -41,7 +39,6 @@ impl<'a> Lowering<'a> {
             graph: JobGraph::default(),
             done: StableHashMap::default(),
             sources: StableHashMap::default(),
-            made: Vec::new(),
             has_sessions: plans.any(|plan| plan.has_sessions()),
         }
     }

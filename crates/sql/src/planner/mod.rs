@@ -8,8 +8,10 @@ mod aggregate;
 mod changelog;
 pub mod compile;
 mod explain;
+mod identities;
 mod identity;
 pub mod kernel_expr;
+mod lookup;
 mod lower;
 mod order;
 mod relation;
@@ -17,6 +19,8 @@ mod scan;
 mod shared;
 mod sink;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

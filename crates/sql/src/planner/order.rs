@@ -18,6 +18,7 @@ use flott_table::operators::window_tvf::{
     WindowTime as WindowTimeConfig, WindowTvf as WindowTvfShape, WindowTvfConfig,
 };
 
+use super::identities::{over_identity, rank_identity, sort_label, sorted, window_mark};
 use super::identity::{Fingerprint, Identity, Label};
 use super::lower::Lowering;
 use super::stream::{Distribution, Stream};
@@ -453,109 +454,6 @@ fn single(
     identity: Identity,
 ) -> Stream {
     keyed((node, Some(1)), schema, mode, &[], identity)
-}
-
-fn order_mark(mark: Fingerprint, keys: &[SortKey], input: &Identity) -> Fingerprint {
-    let key = |k: &SortKey| {
-        let flags = u64::from(k.descending) << 1 | u64::from(k.nulls_first);
-        Fingerprint(input.column(k.column)).number(flags).0
-    };
-    mark.numbers(keys.iter().map(key))
-}
-
-fn sort_label(name: String, kind: &str, node: &Sort, input: &Stream) -> Label {
-    let mark = order_mark(Fingerprint::of(kind), &node.keys, &input.identity);
-    let mark = mark.number(node.offset).numbers(node.fetch);
-    let state = input.identity.state("", &input.schema);
-    Label::new(name, input.identity.all(mark)).with_state(state)
-}
-
-/// The same rows, unless there is a limit.
-fn sorted(node: &Sort, input: &Identity) -> Identity {
-    if node.fetch.is_none() && node.offset == 0 {
-        return input.clone();
-    }
-    let mark = order_mark(Fingerprint::of("limited"), &node.keys, input);
-    let rows = input.all(mark.number(node.offset).numbers(node.fetch));
-    input.derive(rows, &[], input.all_columns())
-}
-
-fn rank_identity(node: &Rank, input: &Stream, name: String, keys: &[usize]) -> (Label, Identity) {
-    let identity = &input.identity;
-    let mark = order_mark(Fingerprint::of("rank"), &node.order, identity);
-    let mark = mark.number(node.from).number(node.to);
-    let window = node.window.map(|(start, end)| [start, end]);
-    let mark = mark.numbers(window.iter().flatten().map(|c| identity.column(*c)));
-    let uid = identity.keyed(mark, keys);
-    let label = Label::new(name, uid).with_state(identity.state("", &input.schema));
-    let rank = node.outputs_rank.then(|| uid.text("rank").0);
-    let columns = identity.append(rank).all_columns();
-    (label, identity.derive(uid, keys, columns))
-}
-
-fn over_identity(node: &Over, input: &Stream, name: String) -> (Label, Identity) {
-    let identity = &input.identity;
-    let mark = order_mark(Fingerprint::of("over"), &node.order, identity);
-    let mark = mark
-        .number(u64::from(node.frame.is_rows))
-        .numbers(node.frame.preceding.map(|n| n as u64));
-    let keys = &node.partition_keys;
-    let uid = identity.keyed(mark, keys);
-    let call = |call: &OverCall| match call {
-        OverCall::Aggregate(call) => super::aggregate::call_mark(call, identity),
-        OverCall::Lag {
-            arg,
-            offset,
-            default,
-        } => {
-            let columns = [Some(*arg), *default].into_iter().flatten();
-            Fingerprint::of("LAG")
-                .number(*offset as u64)
-                .numbers(columns.map(|c| identity.column(c)))
-        }
-        OverCall::Ntile { buckets } => Fingerprint::of("NTILE").number(*buckets as u64),
-        OverCall::RowNumber => Fingerprint::of("ROW_NUMBER"),
-        OverCall::Rank => Fingerprint::of("RANK"),
-        OverCall::DenseRank => Fingerprint::of("DENSE_RANK"),
-        OverCall::PercentRank => Fingerprint::of("PERCENT_RANK"),
-        OverCall::CumeDist => Fingerprint::of("CUME_DIST"),
-    };
-    let calls: Vec<u64> = node.calls.iter().map(|c| call(c).0).collect();
-    let results = calls.iter().map(|call| uid.number(*call).0);
-    let columns = identity.append(results).all_columns();
-    let mut state = identity.state("", &input.schema);
-    let results = &node.schema.columns()[input.schema.len()..];
-    for (call, column) in calls.iter().zip(results) {
-        state.push(flott_core::graph::StateColumn {
-            name: column.name.clone(),
-            data_type: column.data_type.logical.to_string(),
-            meaning: *call,
-        });
-    }
-    let label = Label::new(name, uid).with_state(state);
-    (label, identity.derive(uid, keys, columns))
-}
-
-/// Mixes in how rows fall into windows, except for the keys of sessions.
-pub(super) fn window_mark(mark: Fingerprint, kind: &WindowKind) -> Fingerprint {
-    let numbers = |name: &str, numbers: &[i64]| {
-        let numbers = numbers.iter().map(|n| *n as u64);
-        mark.text(name).numbers(numbers)
-    };
-    match *kind {
-        WindowKind::Tumble { size_ms, offset_ms } => numbers("TUMBLE", &[size_ms, offset_ms]),
-        WindowKind::Hop {
-            size_ms,
-            slide_ms,
-            offset_ms,
-        } => numbers("HOP", &[size_ms, slide_ms, offset_ms]),
-        WindowKind::Cumulate {
-            max_size_ms,
-            step_ms,
-            offset_ms,
-        } => numbers("CUMULATE", &[max_size_ms, step_ms, offset_ms]),
-        WindowKind::Session { gap_ms, .. } => numbers("SESSION", &[gap_ms]),
-    }
 }
 
 pub(super) fn tvf_shape(kind: &WindowKind) -> WindowTvfShape {

@@ -31,16 +31,16 @@ pub(super) const STATE_TTL: OptionDef = OptionDef::new(
 
 /// The equal pairs of a join condition and the rest of it.
 #[derive(Default)]
-struct JoinKeys {
-    left: Vec<Expr>,
-    right: Vec<Expr>,
-    null_safe: Vec<bool>,
+pub(super) struct JoinKeys {
+    pub left: Vec<Expr>,
+    pub right: Vec<Expr>,
+    pub null_safe: Vec<bool>,
     rest: Vec<Expr>,
 }
 
 impl JoinKeys {
     /// `num_left` is the number of the left's columns.
-    fn of(condition: &Expr, num_left: usize) -> Self {
+    pub fn of(condition: &Expr, num_left: usize) -> Self {
         let mut keys = Self::default();
         for conjunct in condition.clone().conjuncts() {
             let pair = operands(conjunct.as_call("=")).map(|pair| (pair, false));
@@ -139,52 +139,79 @@ fn split_sides(a: &Expr, b: &Expr, num_left: usize) -> Option<(Expr, Expr)> {
 
 impl Lowering<'_> {
     pub(super) fn lower_join(&mut self, node: &Join, needs: bool) -> Result<Stream> {
+        if matches!(node.mode, JoinMode::Lookup)
+            && let Some(stream) = self.lower_async_lookup(node, needs)?
+        {
+            return Ok(stream);
+        }
         let needs_left =
             !matches!(node.mode, JoinMode::Temporal { .. } | JoinMode::Lookup) || needs;
         let left = self.lower(&node.left, needs_left)?;
         let right = self.lower(&node.right, true)?;
-        let num_left = left.schema.len();
-        let keys = JoinKeys::of(&node.condition, num_left);
+        let keys = JoinKeys::of(&node.condition, left.schema.len());
         let (left, left_keys) = self.with_keys(left, &keys.left)?;
         let (right, right_keys) = self.with_keys(right, &keys.right)?;
-        let (widened_left, widened_right) = (left.schema.len(), right.schema.len());
-        let shift = move |c: usize| {
-            if c < num_left {
-                c
-            } else {
-                c + widened_left - num_left
-            }
-        };
+        let widths = (left.schema.len(), right.schema.len());
+        let sides = ((&left.schema, left_keys), (&right.schema, right_keys));
+        let (inputs, rest, _) = self.join_inputs(node, keys, sides)?;
+        let identity = JoinIdentity::of(node, &inputs, &rest, [&left.identity, &right.identity]);
+        let stream = self.add_join(node, inputs, left, right, identity, needs)?;
+        self.without_keys(node, stream, widths)
+    }
+
+    /// What a join's operator is made of, over the schemas and key columns of both sides, with the
+    /// rest of the condition and the operator's schema.
+    pub(super) fn join_inputs(
+        &self,
+        node: &Join,
+        keys: JoinKeys,
+        sides: ((&Schema, Vec<usize>), (&Schema, Vec<usize>)),
+    ) -> Result<(JoinInputs, Expr, Schema)> {
+        let ((left, left_keys), (right, right_keys)) = sides;
+        let num_left = node.left.schema().len();
+        let widened = left.len() - num_left;
+        let shift = move |c: usize| if c < num_left { c } else { c + widened };
         let rest = Expr::and(keys.rest).remap_columns(&shift);
-        let both = left.schema.join(&right.schema);
-        let schema = if is_left_only(node.kind) {
-            left.schema.clone()
-        } else {
-            both.clone()
+        let both = left.join(right);
+        let residual = match rest.is_true() {
+            true => None,
+            false => Some(self.compiler(&both).compile(&rest)?),
+        };
+        let schema = match is_left_only(node.kind) {
+            true => left.clone(),
+            false => both,
         };
         let inputs = JoinInputs {
             kind: kind_config(node.kind),
-            left_keys: left_keys.clone(),
-            right_keys: right_keys.clone(),
+            left_keys,
+            right_keys,
             null_safe: keys.null_safe,
-            residual: (!rest.is_true())
-                .then(|| self.compiler(&both).compile(&rest))
-                .transpose()?,
-            left_schema: left.schema.to_arrow(),
-            right_schema: right.schema.to_arrow(),
+            residual,
+            left_schema: left.to_arrow(),
+            right_schema: right.to_arrow(),
             schema: schema.to_arrow(),
         };
-        let identity = JoinIdentity::of(node, &inputs, &rest, [&left.identity, &right.identity]);
-        let stream = self.add_join(node, inputs, left, right, identity, needs)?;
-        if widened_left == num_left && widened_right == node.right.schema().len() {
+        Ok((inputs, rest, schema))
+    }
+
+    /// The join's columns without those that only its keys needed; `widths` are of both sides with
+    /// them.
+    pub(super) fn without_keys(
+        &mut self,
+        node: &Join,
+        stream: Stream,
+        widths: (usize, usize),
+    ) -> Result<Stream> {
+        let (num_left, num_right) = (node.left.schema().len(), node.right.schema().len());
+        if widths == (num_left, num_right) {
             return Ok(Stream {
                 schema: node.schema.clone(),
                 ..stream
             });
         }
-        let kept = |c: usize| c < num_left || c >= widened_left;
-        let kept_right = widened_left + node.right.schema().len();
-        let positions = (0..stream.schema.len()).filter(|c| kept(*c) && *c < kept_right);
+        let is_kept = |c: &usize| *c < num_left || *c >= widths.0;
+        let positions =
+            (0..stream.schema.len()).filter(|c| is_kept(c) && *c < widths.0 + num_right);
         self.keep_columns(stream, &positions.collect::<Vec<_>>(), &node.schema)
     }
 
@@ -318,7 +345,11 @@ impl Lowering<'_> {
     }
 
     /// The stream with these key expressions among its columns, and their positions.
-    fn with_keys(&mut self, stream: Stream, keys: &[Expr]) -> Result<(Stream, Vec<usize>)> {
+    pub(super) fn with_keys(
+        &mut self,
+        stream: Stream,
+        keys: &[Expr],
+    ) -> Result<(Stream, Vec<usize>)> {
         if let Some(columns) = keys.iter().map(Expr::as_column).collect::<Option<Vec<_>>>() {
             return Ok((stream, columns));
         }
@@ -399,14 +430,14 @@ impl Lowering<'_> {
 }
 
 /// How a join is known, and what its result is.
-struct JoinIdentity {
-    uid: Fingerprint,
-    rows: Identity,
+pub(super) struct JoinIdentity {
+    pub uid: Fingerprint,
+    pub rows: Identity,
 }
 
 impl JoinIdentity {
     /// `rest` is the condition besides the equal keys, over both sides' columns.
-    fn of(node: &Join, inputs: &JoinInputs, rest: &Expr, sides: [&Identity; 2]) -> Self {
+    pub fn of(node: &Join, inputs: &JoinInputs, rest: &Expr, sides: [&Identity; 2]) -> Self {
         let (left, right) = (sides[0].as_side("left"), sides[1].as_side("right"));
         let both = left.append(right.all_columns());
         let mut mark = Fingerprint::of("join").text(&format!("{:?}", node.kind));

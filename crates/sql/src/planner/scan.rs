@@ -9,8 +9,7 @@ use flott_core::changelog::ChangelogMode;
 use flott_core::connector::TableContext;
 use flott_core::graph::{Edge, NodeKind};
 use flott_core::options::{OptionDef, OptionType};
-use flott_core::schema::Schema;
-use flott_core::source::{FieldPath, ScanRequest, TableSource};
+use flott_core::source::{ScanRequest, TableSource};
 use flott_core::{Error, Result};
 use flott_table::operators::calc::CalcConfig;
 use flott_table::operators::deduplicate::ChangelogNormalizeConfig;
@@ -21,12 +20,14 @@ use flott_table::operators::watermark_assigner::{
     DEFAULT_EMIT_INTERVAL_MS, WatermarkAssignerConfig,
 };
 
+use super::PlannerContext;
 use super::identity::{Fingerprint, Identity, Label, field_meaning};
 use super::kernel_expr::expression_error;
 use super::lower::Lowering;
 use super::shared::extract_shared;
 use super::stream::{Distribution, Stream};
 use crate::expr::Expr;
+use crate::optimizer::{SourceFacts, Sources};
 use crate::plan::{Filter, Plan, Project, Scan, Union, Unnest, Values, Watermark};
 
 const AUTO_WATERMARK_INTERVAL: OptionDef = OptionDef::new(
@@ -41,6 +42,54 @@ const CDC_DUPLICATES: OptionDef = OptionDef::new(
 )
 .default("false");
 
+impl PlannerContext<'_> {
+    fn create_source(&self, node: &Scan) -> Result<Arc<dyn TableSource>> {
+        let identifier = node.table.options.get("connector").ok_or_else(|| {
+            let message = format!(
+                "table {} has no option 'connector': it cannot be read",
+                node.path
+            );
+            Error::user("MISSING_OPTION", message)
+        })?;
+        let connector = self.registry.connector(identifier)?;
+        let context = TableContext {
+            path: &node.path,
+            table: &node.table,
+            options: &node.options,
+            config: self.config,
+            registry: self.registry,
+            is_batch: self.is_batch,
+        };
+        let request = ScanRequest {
+            fields: node.fields.clone(),
+            predicates: node.predicates.clone(),
+            limit: node.limit,
+        };
+        connector
+            .create_source(context, request)
+            .map_err(|error| error.context(format!("table {}", node.path)))
+    }
+
+    /// Whether a source's changelog is brought into order by primary key.
+    fn is_normalized(&self, mode: ChangelogMode) -> Result<bool> {
+        if mode.is_append_only() {
+            return Ok(false);
+        }
+        let has_duplicates = self.config.boolean(&CDC_DUPLICATES)?.unwrap_or_default();
+        Ok(!mode.update_before || has_duplicates)
+    }
+}
+
+impl Sources for PlannerContext<'_> {
+    fn facts(&self, scan: &Scan) -> Result<SourceFacts> {
+        let source = self.create_source(scan)?;
+        Ok(SourceFacts {
+            needs_key: self.is_normalized(source.changelog_mode())?,
+            applied: source.applied_predicates(),
+        })
+    }
+}
+
 impl Lowering<'_> {
     /// The source of a scan, made once.
     pub(super) fn source_of(
@@ -52,30 +101,7 @@ impl Lowering<'_> {
         if let Some(source) = self.sources.get(&address) {
             return Ok(source.clone());
         }
-        let identifier = node.table.options.get("connector").ok_or_else(|| {
-            let message = format!(
-                "table {} has no option 'connector': it cannot be read",
-                node.path
-            );
-            Error::user("MISSING_OPTION", message)
-        })?;
-        let connector = self.context.registry.connector(identifier)?;
-        let context = TableContext {
-            path: &node.path,
-            table: &node.table,
-            options: &node.options,
-            config: self.context.config,
-            registry: self.context.registry,
-            is_batch: self.context.is_batch,
-        };
-        let request = ScanRequest {
-            fields: node.fields.clone(),
-            predicates: node.predicates.clone(),
-            limit: node.limit,
-        };
-        let source = connector
-            .create_source(context, request)
-            .map_err(|error| error.context(format!("table {}", node.path)))?;
+        let source = self.context.create_source(node)?;
         if self.context.is_batch && !source.is_bounded() {
             let message = format!(
                 "table {} never ends: it cannot be read in batch mode",
@@ -90,13 +116,6 @@ impl Lowering<'_> {
     pub(super) fn lower_scan(&mut self, plan: &Arc<Plan>, node: &Scan) -> Result<Stream> {
         let source = self.source_of(plan, node)?;
         let (mode, parallelism) = (source.changelog_mode(), source.parallelism());
-        if self.is_normalized(mode)?
-            && let Some(project) = scan_with_key(node)
-        {
-            let plan = Arc::new(Plan::Project(project));
-            self.made.push(plan.clone());
-            return self.lower(&plan, true);
-        }
         let about = source.describe();
         let about = if about.is_empty() {
             about
@@ -128,19 +147,9 @@ impl Lowering<'_> {
         self.normalize(stream, node)
     }
 
-    /// Whether a source's changes have to be normalised by primary key.
-    fn is_normalized(&self, mode: ChangelogMode) -> Result<bool> {
-        let has_duplicates = self
-            .context
-            .config
-            .boolean(&CDC_DUPLICATES)?
-            .unwrap_or_default();
-        Ok(!mode.is_append_only() && (!mode.update_before || has_duplicates))
-    }
-
     /// An upsert changelog, or one with duplicates, becomes a regular one.
     fn normalize(&mut self, stream: Stream, node: &Scan) -> Result<Stream> {
-        if !self.is_normalized(stream.mode)? {
+        if !self.context.is_normalized(stream.mode)? {
             return Ok(stream);
         }
         let key_columns = primary_key_columns(node)?;
@@ -423,7 +432,7 @@ impl Lowering<'_> {
 
 /// A table is known by its name, a column by the table's and its own; hints that change the table's
 /// options make it another.
-fn scan_identity(node: &Scan) -> Identity {
+pub(super) fn scan_identity(node: &Scan) -> Identity {
     let table = node.path.to_string();
     let mut rows = Fingerprint::of("scan").text(&table);
     let declared = node.table.options.iter().filter(|(k, _)| *k != "connector");
@@ -475,33 +484,6 @@ fn union_identity(inputs: &[Stream], width: usize) -> Identity {
         Fingerprint::of("union column").numbers(parts).0
     };
     Identity::new(all, (0..width).map(column).collect())
-}
-
-/// The scan with the columns of the primary key that the query does not ask for, and a projection
-/// that leaves them out again; `None` when all are there.
-fn scan_with_key(node: &Scan) -> Option<Project> {
-    let key = node.table.primary_key.as_ref()?;
-    let source = node.table.source_schema();
-    let mut scan = node.clone();
-    let mut columns = node.schema.columns().to_vec();
-    for name in &key.columns {
-        let path = FieldPath::column(source.index_of(name)?);
-        if !scan.fields.contains(&path) {
-            columns.push(source.column(path.0[0]).clone());
-            scan.fields.push(path);
-        }
-    }
-    if scan.fields.len() == node.fields.len() {
-        return None;
-    }
-    scan.schema = Schema::new(columns);
-    let asked = node.schema.columns().iter().enumerate();
-    let exprs = asked.map(|(place, column)| Expr::column(place, column.data_type.clone()));
-    Some(Project {
-        exprs: exprs.collect(),
-        schema: node.schema.clone(),
-        input: Arc::new(Plan::Scan(scan)),
-    })
 }
 
 /// The positions of the primary key in a scan's columns.

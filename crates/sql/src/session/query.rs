@@ -37,8 +37,9 @@ impl Session {
     ) -> Result<StatementResult> {
         let expr = self.expr_context()?;
         let bound = bind_query(&source.query, &self.bind_context(&expr))?;
-        let plan = optimizer::optimize(&bound.plan, self.is_batch())?;
-        let planned = plan_query(&plan, self.planner_context(&expr, parallelism))?;
+        let context = self.planner_context(&expr, parallelism);
+        let plan = optimizer::optimize(&bound.plan, self.is_batch(), &context)?;
+        let planned = plan_query(&plan, context)?;
         Ok(StatementResult::Query(planned))
     }
 
@@ -55,13 +56,7 @@ impl Session {
         expr: &ExprContext,
         parallelism: usize,
     ) -> Result<JobGraph> {
-        let planned = inserts
-            .iter()
-            .map(|insert| {
-                self.optimized_insert(insert, expr)
-                    .map(|(_, plan, target)| (plan, target))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let (_, planned) = self.optimized_inserts(inserts, expr, parallelism)?;
         let names: Vec<_> = planned
             .iter()
             .map(|(_, t)| t.path.to_string().replace('`', ""))
@@ -71,28 +66,40 @@ impl Session {
         plan_inserts(name, &planned, self.planner_context(expr, parallelism))
     }
 
-    /// The plan as bound and as optimized, and the sink.
-    fn optimized_insert(
+    /// The plans as bound, and those as optimized with the sinks.
+    fn optimized_inserts(
         &self,
-        insert: &Insert,
+        inserts: &[Insert],
         expr: &ExprContext,
-    ) -> Result<(Arc<Plan>, Arc<Plan>, SinkTarget)> {
-        let bound = bind_insert(insert, &self.bind_context(expr))?;
-        let plan = optimizer::optimize(&bound.plan, self.is_batch())?;
-        let partition = insert.partition.iter();
-        let static_partition = partition
-            .filter_map(|p| p.value.as_ref().map(|v| (p.key.value.clone(), v.clone())))
+        parallelism: usize,
+    ) -> Result<(Vec<Arc<Plan>>, Vec<(Arc<Plan>, SinkTarget)>)> {
+        let context = self.bind_context(expr);
+        let bound = inserts.iter().map(|insert| {
+            let bound = bind_insert(insert, &context)?;
+            let partition = insert.partition.iter();
+            let static_partition = partition
+                .filter_map(|p| p.value.as_ref().map(|v| (p.key.value.clone(), v.clone())))
+                .collect();
+            let target = SinkTarget {
+                path: bound.path,
+                table: bound.table,
+                options: bound.options,
+                request: SinkRequest {
+                    overwrite: bound.overwrite,
+                    static_partition,
+                },
+            };
+            Ok((bound.plan, target))
+        });
+        let bound = bound.collect::<Result<Vec<_>>>()?;
+        let (plans, targets): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
+        let context = self.planner_context(expr, parallelism);
+        let asked = plans.iter().zip(&targets);
+        let asked: Vec<_> = asked
+            .map(|(plan, target)| (plan.clone(), looks_at_watermarks(target)))
             .collect();
-        let target = SinkTarget {
-            path: bound.path,
-            table: bound.table,
-            options: bound.options,
-            request: SinkRequest {
-                overwrite: bound.overwrite,
-                static_partition,
-            },
-        };
-        Ok((bound.plan, plan, target))
+        let optimized = optimizer::optimize_all(&asked, self.is_batch(), &context)?;
+        Ok((plans, optimized.into_iter().zip(targets).collect()))
     }
 
     pub(super) fn explain_statement(
@@ -141,7 +148,7 @@ impl Session {
         context: PlannerContext<'_>,
     ) -> Result<(String, String, String)> {
         let bound = bind_query(&source.query, &self.bind_context(expr))?;
-        let plan = optimizer::optimize(&bound.plan, self.is_batch())?;
+        let plan = optimizer::optimize(&bound.plan, self.is_batch(), &context)?;
         let planned = plan_query(&plan, context)?;
         let graph = explain_graph(&planned.graph, Some(planned.output));
         Ok((explain_plan(&bound.plan), explain_plan(&plan), graph))
@@ -154,14 +161,20 @@ impl Session {
         parallelism: usize,
     ) -> Result<(String, String, String)> {
         let mut texts = (String::new(), String::new(), String::new());
-        for insert in inserts {
-            let (bound, optimized, target) = self.optimized_insert(insert, expr)?;
+        let (bound, optimized) = self.optimized_inserts(inserts, expr, parallelism)?;
+        for (bound, (optimized, target)) in bound.iter().zip(&optimized) {
             let head = format!("Sink({})\n", target.path);
-            texts.0 += &format!("{head}{}", explain_plan(&bound));
-            texts.1 += &format!("{head}{}", explain_plan(&optimized));
+            texts.0 += &format!("{head}{}", explain_plan(bound));
+            texts.1 += &format!("{head}{}", explain_plan(optimized));
         }
         let graph = self.insert_graph(inserts, expr, parallelism)?;
         texts.2 = explain_graph(&graph, None);
         Ok(texts)
     }
+}
+
+/// Partitions are committed by event time.
+fn looks_at_watermarks(target: &SinkTarget) -> bool {
+    let mut keys = target.options.iter().map(|(key, _)| key);
+    keys.any(|key| key.starts_with("sink.partition-commit."))
 }

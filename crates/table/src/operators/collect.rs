@@ -82,6 +82,7 @@ impl Output for Collected {
 /// One subtask of `parallelism`, at 0 ms of processing time.
 pub(crate) fn context(subtask: usize, parallelism: usize) -> OperatorContext {
     OperatorContext {
+        host: flott_core::operator::OperatorHost::default(),
         subtask,
         parallelism,
         max_parallelism: 128,

@@ -9,6 +9,10 @@ mod combine;
 mod interval;
 mod keys;
 mod lookup;
+mod lookup_async;
+mod lookup_cache;
+#[cfg(test)]
+mod lookup_tests;
 mod regular;
 mod row_index;
 mod side;
@@ -19,6 +23,8 @@ mod tests;
 mod time_tests;
 mod window;
 
+use flott_core::lookup::LookupSource;
+pub use lookup_cache::LookupCacheConfig;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -107,6 +113,40 @@ pub struct TemporalJoinConfig {
 #[derive(Clone)]
 pub struct LookupJoinConfig {
     pub inputs: JoinInputs,
+}
+
+/// `right FOR SYSTEM_TIME AS OF left.proctime` on a table that answers by key. Kinds: inner and
+/// left. Rows, with the kinds that they come with, leave when their answer is there, in order or
+/// between two watermarks in any; watermarks wait for the rows before them.
+#[derive(Clone)]
+pub struct AsyncLookupJoinConfig {
+    /// The keys are the columns by which the source is asked, in its order.
+    pub inputs: JoinInputs,
+    pub source: Arc<dyn LookupSource>,
+    /// Keys asked for at once, at most.
+    pub capacity: usize,
+    pub keeps_order: bool,
+    /// A request without an answer for so long fails the job, in ms.
+    pub timeout_ms: i64,
+    /// Rows kept for the next time; `None` keeps none.
+    pub cache: Option<LookupCacheConfig>,
+    /// Keys that have no rows are asked for again.
+    pub retry: Option<LookupRetry>,
+}
+
+/// How keys without rows are asked for again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookupRetry {
+    pub delay_ms: i64,
+    /// Requests for one key in all.
+    pub max_attempts: u32,
+}
+
+impl OperatorFactory for AsyncLookupJoinConfig {
+    fn create(&self) -> Result<Box<dyn Operator>> {
+        check_kind(self.inputs.kind, "lookup join")?;
+        Ok(Box::new(lookup_async::AsyncLookupJoin::new(self)?))
+    }
 }
 
 impl OperatorFactory for IntervalJoinConfig {
