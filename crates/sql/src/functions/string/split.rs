@@ -99,12 +99,38 @@ fn nth_part<'a>(text: &'a str, separator: &str, index: i32) -> Option<&'a str> {
 }
 
 fn nth_part_at_byte(text: &str, separator: u8, index: usize) -> Option<&str> {
-    let mut cuts = memchr::memchr_iter(separator, text.as_bytes());
+    let bytes = text.as_bytes();
     let start = match index {
         0 => 0,
-        _ => cuts.nth(index - 1)? + 1,
+        _ => find_nth(bytes, 0, separator, index - 1)? + 1,
     };
-    Some(&text[start..cuts.next().unwrap_or(text.len())])
+    let end = find_nth(bytes, start, separator, 0).unwrap_or(text.len());
+    Some(&text[start..end])
+}
+
+/// Where a byte is in `text[from..]` after `num` others of its kind. Separators are close to each
+/// other: words are compared as a whole and their hits counted, where a search for each hit would
+/// begin anew.
+#[inline]
+fn find_nth(text: &[u8], from: usize, byte: u8, mut num: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let pattern = u64::from(byte) * ONES;
+    let (words, rest) = text[from..].as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let differing = u64::from_le_bytes(*word) ^ pattern;
+        // The lowest bit of every byte that is zero, exactly.
+        let mut hits = !(((differing & LOW) + LOW) | differing | LOW) >> 7;
+        let num_hits = (hits.wrapping_mul(ONES) >> 56) as usize;
+        if num < num_hits {
+            (0..num).for_each(|_| hits &= hits - 1);
+            return Some(from + at * 8 + hits.trailing_zeros() as usize / 8);
+        }
+        num -= num_hits;
+    }
+    let start = text.len() - rest.len();
+    let mut rest = rest.iter().enumerate().filter(|(_, b)| **b == byte);
+    rest.nth(num).map(|(at, _)| start + at)
 }
 
 fn bind_split(ctx: &BindContext<'_>) -> Result<BoundFunction> {
@@ -176,6 +202,21 @@ mod tests {
             [Some("a long first"), None, None, None, None]
         );
         assert!(part(-1).is_null(0));
+    }
+
+    #[test]
+    fn parts_at_a_byte_are_those_of_split() {
+        let text = "a/bc//defghij/klmnopqrstuvwxyz0123456789ABCDE/äöü/\u{7f}\u{80}./";
+        for end in (0..=text.len()).filter(|&e| text.is_char_boundary(e)) {
+            for separator in ["/", ".", "z", "\u{7f}", "\u{0}"] {
+                let byte = separator.as_bytes()[0];
+                for index in 0..10 {
+                    let expected = text[..end].split(separator).nth(index);
+                    let found = nth_part_at_byte(&text[..end], byte, index);
+                    assert_eq!(found, expected, "part {index} of {:?}", &text[..end]);
+                }
+            }
+        }
     }
 
     #[test]
