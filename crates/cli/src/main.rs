@@ -49,7 +49,21 @@ enum Command {
     },
 }
 
+/// Lets the kernel hand out memory in small pages: state grows by touching fresh memory, and
+/// looking for huge pages in memory that others have cut up took more time than it saved, and up to
+/// a fifth more memory. Whoever wants them sets the allocator's own `MIMALLOC_ALLOW_THP`.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os("MIMALLOC_ALLOW_THP").is_none() {
+        // SAFETY: sets a flag of this process and reads no memory. Failing leaves huge pages on.
+        unsafe {
+            libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    use_small_pages();
     let filter = tracing_subscriber::EnvFilter::try_from_env("FLOTT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt()

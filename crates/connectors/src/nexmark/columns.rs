@@ -1,5 +1,6 @@
 //! The fields of the Nexmark table, and how each becomes a column.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, StructArray, TimestampMillisecondArray};
@@ -53,9 +54,19 @@ pub const FIELDS: [(&str, &[&str]); 4] = [
 pub struct Events<'a> {
     pub generator: &'a Generator,
     pub numbers: &'a [u64],
+    /// The events of each type, once they are asked for.
+    by_type: [OnceCell<Vec<Option<u64>>>; 3],
 }
 
-impl Events<'_> {
+impl<'a> Events<'a> {
+    pub fn new(generator: &'a Generator, numbers: &'a [u64]) -> Self {
+        Self {
+            generator,
+            numbers,
+            by_type: Default::default(),
+        }
+    }
+
     /// The column of a field path into the table's columns; `arrow_type` is what the table
     /// declares for it.
     pub fn column(&self, path: &FieldPath, arrow_type: &ArrowType) -> Result<ArrayRef> {
@@ -64,7 +75,7 @@ impl Events<'_> {
             [column] => self.row(*column, arrow_type),
             [column, field] => {
                 let event_type = row_type(*column)?;
-                self.field(event_type, *field, &self.of_type(event_type))
+                self.field(event_type, *field, self.of_type(event_type))
             }
             _ => Err(unknown(path)),
         }
@@ -79,9 +90,10 @@ impl Events<'_> {
     }
 
     /// The events of one type; the others are `None`.
-    fn of_type(&self, event_type: EventType) -> Vec<Option<u64>> {
+    fn of_type(&self, event_type: EventType) -> &[Option<u64>] {
         let keep = |e: &u64| (self.generator.event_type(*e) == event_type).then_some(*e);
-        self.numbers.iter().map(keep).collect()
+        let events = &self.by_type[event_type as usize];
+        events.get_or_init(|| self.numbers.iter().map(keep).collect())
     }
 
     fn row(&self, column: usize, arrow_type: &ArrowType) -> Result<ArrayRef> {
@@ -93,7 +105,7 @@ impl Events<'_> {
         };
         let events = self.of_type(event_type);
         let children = (0..fields.len())
-            .map(|field| self.field(event_type, field, &events))
+            .map(|field| self.field(event_type, field, events))
             .collect::<Result<Vec<_>>>()?;
         let nulls = NullBuffer::from_iter(events.iter().map(Option::is_some));
         Ok(Arc::new(StructArray::try_new(

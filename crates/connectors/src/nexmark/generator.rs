@@ -63,17 +63,19 @@ pub enum Draw {
 #[derive(Debug, Clone)]
 pub struct Generator {
     pub config: NexmarkConfig,
-    round: u64,
+    round: Divisor,
+    event_rate: Divisor,
     seed: u64,
     prices: PriceTable,
 }
 
 impl Generator {
     pub fn new(config: NexmarkConfig) -> Self {
-        let (round, seed) = (config.round(), mix(0x6e65_786d_6172_6b00, config.seed));
+        let seed = mix(0x6e65_786d_6172_6b00, config.seed);
         Self {
+            round: Divisor::new(config.round()),
+            event_rate: Divisor::new(config.event_rate),
             config,
-            round,
             seed,
             prices: PriceTable::new(),
         }
@@ -93,7 +95,7 @@ impl Generator {
 
     #[inline]
     pub fn event_type(&self, event: u64) -> EventType {
-        let position = event % self.round;
+        let (_, position) = self.round.divide(event);
         if position < self.config.persons {
             EventType::Person
         } else if position < self.config.persons + self.config.auctions {
@@ -106,10 +108,9 @@ impl Generator {
     /// Event time in ms.
     #[inline]
     pub fn time_ms(&self, event: u64) -> i64 {
-        let rate = self.config.event_rate;
         let elapsed_ms = match event.checked_mul(1_000) {
-            Some(thousandths) => thousandths / rate,
-            None => (u128::from(event) * 1_000 / u128::from(rate)) as u64,
+            Some(thousandths) => self.event_rate.divide(thousandths).0,
+            None => (u128::from(event) * 1_000 / u128::from(self.config.event_rate)) as u64,
         };
         self.config.base_time_ms + elapsed_ms as i64
     }
@@ -117,14 +118,16 @@ impl Generator {
     /// The number of the newest person at this event, from 0.
     #[inline]
     fn newest_person(&self, event: u64) -> i64 {
-        let position = (event % self.round).min(self.config.persons - 1);
-        (event / self.round * self.config.persons + position) as i64
+        let (round, position) = self.round.divide(event);
+        let position = position.min(self.config.persons - 1);
+        (round * self.config.persons + position) as i64
     }
 
     /// The number of the newest auction at this event, from 0; −1 before the first.
     #[inline]
     fn newest_auction(&self, event: u64) -> i64 {
-        let (round, position) = ((event / self.round) as i64, event % self.round);
+        let (round, position) = self.round.divide(event);
+        let round = round as i64;
         let auctions = self.config.auctions as i64;
         if position < self.config.persons {
             (round - 1) * auctions + auctions - 1
@@ -182,7 +185,7 @@ impl Generator {
     /// When an auction ends: on average when as many more auctions as are in flight have begun.
     #[inline]
     pub fn expires_ms(&self, event: u64) -> i64 {
-        let ahead = NUM_IN_FLIGHT_AUCTIONS as u64 * self.round / self.config.auctions;
+        let ahead = NUM_IN_FLIGHT_AUCTIONS as u64 * self.config.round() / self.config.auctions;
         let horizon = self.time_ms(event + ahead) - self.time_ms(event);
         let length = self.below(event, Draw::Expires, (horizon * 2).max(1) as u64);
         self.time_ms(event) + 1 + length as i64
@@ -213,6 +216,42 @@ impl Generator {
             } else {
                 self.active_person(event, Draw::Bidder)
             }
+    }
+}
+
+/// Divides by one number many times: by a multiplication with its inverse.
+#[derive(Debug, Clone)]
+struct Divisor {
+    divisor: u64,
+    /// 2^64 over the divisor, rounded up.
+    inverse: u64,
+    /// Below this the inverse is exact enough.
+    limit: u64,
+}
+
+impl Divisor {
+    /// `divisor` is not 0.
+    fn new(divisor: u64) -> Self {
+        let (inverse, limit) = match divisor {
+            1 => (0, 0),
+            divisor => (u64::MAX / divisor + 1, u64::MAX / divisor),
+        };
+        Self {
+            divisor,
+            inverse,
+            limit,
+        }
+    }
+
+    /// Quotient and rest.
+    #[inline]
+    fn divide(&self, value: u64) -> (u64, u64) {
+        let quotient = if value < self.limit {
+            ((u128::from(value) * u128::from(self.inverse)) >> 64) as u64
+        } else {
+            value / self.divisor
+        };
+        (quotient, value - quotient * self.divisor)
     }
 }
 
@@ -249,6 +288,20 @@ mod tests {
 
     fn generator() -> Generator {
         Generator::new(NexmarkConfig::parse(&Default::default()).unwrap())
+    }
+
+    #[test]
+    fn divisors_divide() {
+        for divisor in [1, 2, 3, 7, 50, 64, 100_000, 999_983, u64::MAX / 2, u64::MAX] {
+            let by = Divisor::new(divisor);
+            let near = |n: u64| [n.wrapping_sub(1), n, n.wrapping_add(1)];
+            let values = [0, 1, 49, 50, divisor, by.limit, 1 << 40, u64::MAX];
+            let multiples = (1..64).map(|bit| divisor.wrapping_mul(1 << bit));
+            for value in values.into_iter().chain(multiples).flat_map(near) {
+                let expected = (value / divisor, value % divisor);
+                assert_eq!(by.divide(value), expected, "{value} by {divisor}");
+            }
+        }
     }
 
     #[test]

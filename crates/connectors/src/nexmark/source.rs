@@ -258,10 +258,7 @@ impl Reader {
                 .filter(|e| types.contains(&self.generator.event_type(*e)))
                 .collect(),
         };
-        let events = Events {
-            generator: &self.generator,
-            numbers: &numbers,
-        };
+        let events = Events::new(&self.generator, &numbers);
         let columns = self
             .fields
             .iter()

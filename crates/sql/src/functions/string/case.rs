@@ -4,7 +4,7 @@ use arrow::array::ArrayRef;
 use flott_core::Result;
 use flott_core::types::LogicalType;
 
-use super::parts::{PartsBuilder, text_array};
+use super::parts::{MAX_INLINE_BYTES, PartsBuilder, text_array};
 use crate::functions::kernel::{Args, Text, columns, text_unary};
 use crate::functions::{BindContext, BoundFunction, FunctionDef, FunctionGroup};
 
@@ -80,6 +80,9 @@ fn text_type(ctx: &BindContext<'_>) -> Result<LogicalType> {
     })
 }
 
+/// The bits that a view of a short text has when it is not ASCII.
+const NOT_ASCII: u128 = 0x8080_8080_8080_8080_8080_8080_0000_0000;
+
 /// Short texts of ASCII are converted inside their views, and texts that stay as they are share
 /// their memory.
 fn convert_case(
@@ -91,17 +94,15 @@ fn convert_case(
     let mut builder = PartsBuilder::new(source, args.num_rows());
     let mut scratch = String::new();
     for row in 0..args.num_rows() {
+        let source_row = args.row_of(0, row);
         let Some(text) = texts.get(row) else {
             builder.append_null();
             continue;
         };
-        let source_row = args.row_of(0, row);
-        let view = source.views()[source_row].to_le_bytes();
-        if text.len() <= view.len() - 4 && text.is_ascii() {
-            let mut converted = view;
-            converted[4..]
-                .iter_mut()
-                .for_each(|b| *b = convert_byte(*b));
+        let view = source.views()[source_row];
+        if text.len() <= MAX_INLINE_BYTES && view & NOT_ASCII == 0 {
+            // The view begins with the length, whose bytes are no letters.
+            let converted = view.to_le_bytes().map(|byte| convert_byte(byte));
             builder.append_inline(u128::from_le_bytes(converted));
             continue;
         }

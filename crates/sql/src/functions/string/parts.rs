@@ -9,7 +9,7 @@ use flott_core::{Error, Result};
 use crate::functions::kernel::{Args, Text};
 
 /// A view holds strings up to this many bytes in itself.
-const MAX_INLINE_BYTES: usize = 12;
+pub(super) const MAX_INLINE_BYTES: usize = 12;
 
 /// Collects parts of the strings of one array.
 pub struct PartsBuilder<'a> {

@@ -1,5 +1,6 @@
 //! `SPLIT_INDEX`, `SPLIT`: strings cut at separators.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -99,91 +100,74 @@ fn nth_part<'a>(text: &'a str, separator: &str, index: i32) -> Option<&'a str> {
 }
 
 fn nth_part_at_byte(text: &str, separator: u8, index: usize) -> Option<&str> {
-    let mut cuts = ByteCuts::new(text.as_bytes(), separator);
+    let bytes = text.as_bytes();
+    if let Some(head) = bytes.first_chunk::<HEAD>()
+        && let Some(part) = nth_part_in_head(head, separator, index)
+    {
+        return text.get(part);
+    }
     let start = match index {
         0 => 0,
-        _ => cuts.skip(index - 1)? + 1,
+        _ => find_nth(bytes, 0, separator, index - 1)? + 1,
     };
-    let end = cuts.skip(0).unwrap_or(text.len());
+    let end = find_nth(bytes, start, separator, 0).unwrap_or(text.len());
     Some(&text[start..end])
 }
 
-/// Bytes looked at in one step.
-const BLOCK: usize = 16;
+/// So many bytes at the start of a text are compared at once.
+const HEAD: usize = 48;
+const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// Where a byte is in a text. Separators are close to each other: a block is compared at once, and
-/// the hits in it are walked through bit by bit, where a search for each of them would begin anew.
-struct ByteCuts<'a> {
-    text: &'a [u8],
-    byte: u8,
-    /// The position of the block that follows.
-    next: usize,
-    /// The hits left in the current block.
-    hits: u32,
-}
-
-impl<'a> ByteCuts<'a> {
-    fn new(text: &'a [u8], byte: u8) -> Self {
-        Self {
-            text,
-            byte,
-            next: 0,
-            hits: 0,
-        }
-    }
-
-    /// The position of the hit after `num` others.
-    #[inline]
-    fn skip(&mut self, num: usize) -> Option<usize> {
-        let mut num = num as u32;
-        loop {
-            let num_hits = self.hits.count_ones();
-            if num < num_hits {
-                break;
-            }
-            num -= num_hits;
-            self.load()?;
-        }
-        for _ in 0..num {
-            self.hits &= self.hits - 1;
-        }
-        let at = self.next - BLOCK + self.hits.trailing_zeros() as usize;
-        self.hits &= self.hits - 1;
-        Some(at)
-    }
-
-    /// Compares the next block.
-    #[inline]
-    fn load(&mut self) -> Option<()> {
-        let rest = self.text.get(self.next..).filter(|r| !r.is_empty())?;
-        self.hits = match rest.first_chunk::<BLOCK>() {
-            Some(block) => hits(block, self.byte),
-            None => {
-                let mut block = [!self.byte; BLOCK];
-                block[..rest.len()].copy_from_slice(rest);
-                hits(&block, self.byte)
-            }
-        };
-        self.next += BLOCK;
-        Some(())
-    }
-}
-
-/// A bit for each byte of the block that is `byte`.
+/// The part if it ends before the head does. The way through is the same for every text, so that
+/// the processor can work on several texts while it waits for their memory.
 #[inline]
-fn hits(block: &[u8; BLOCK], byte: u8) -> u32 {
-    let pattern = u64::from(byte) * 0x0101_0101_0101_0101;
-    let (low, high) = block.split_at(8);
-    let half = |bytes: &[u8]| {
-        let mut word = [0; 8];
-        word.copy_from_slice(bytes);
-        let differing = u64::from_le_bytes(word) ^ pattern;
-        // The high bit of every byte that is zero, exactly, then the eight bits side by side.
-        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-        let zeros = !(((differing & LOW) + LOW) | differing | LOW);
-        ((zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
-    };
-    half(low) | half(high) << 8
+fn nth_part_in_head(head: &[u8; HEAD], separator: u8, index: usize) -> Option<Range<usize>> {
+    if index >= HEAD {
+        return None;
+    }
+    let pattern = u64::from(separator) * ONES;
+    let (words, _) = head.as_chunks::<8>();
+    let words = words.iter().enumerate();
+    let mut hits = words.fold(0, |hits, (at, word)| {
+        // Eight bits from eight bytes that are 0 or 1.
+        let bits = zero_bytes(u64::from_le_bytes(*word) ^ pattern);
+        hits | (bits.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (at * 8)
+    });
+    let mut start = 0;
+    if index > 0 {
+        (1..index).for_each(|_| hits &= hits.wrapping_sub(1));
+        start = hits.trailing_zeros() as usize + 1;
+        hits &= hits.wrapping_sub(1);
+    }
+    (hits != 0).then(|| start..hits.trailing_zeros() as usize)
+}
+
+/// A 1 in every byte that is zero, exactly.
+#[inline]
+fn zero_bytes(word: u64) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    !(((word & LOW) + LOW) | word | LOW) >> 7
+}
+
+/// Where a byte is in `text[from..]` after `num` others of its kind. Separators are close to each
+/// other: words are compared as a whole and their hits counted, where a search for each hit would
+/// begin anew.
+#[inline]
+fn find_nth(text: &[u8], from: usize, byte: u8, mut num: usize) -> Option<usize> {
+    let pattern = u64::from(byte) * ONES;
+    let (words, rest) = text[from..].as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let mut hits = zero_bytes(u64::from_le_bytes(*word) ^ pattern);
+        let num_hits = (hits.wrapping_mul(ONES) >> 56) as usize;
+        if num < num_hits {
+            (0..num).for_each(|_| hits &= hits - 1);
+            return Some(from + at * 8 + hits.trailing_zeros() as usize / 8);
+        }
+        num -= num_hits;
+    }
+    let start = text.len() - rest.len();
+    let mut rest = rest.iter().enumerate().filter(|(_, b)| **b == byte);
+    rest.nth(num).map(|(at, _)| start + at)
 }
 
 fn bind_split(ctx: &BindContext<'_>) -> Result<BoundFunction> {
@@ -259,7 +243,7 @@ mod tests {
 
     #[test]
     fn parts_at_a_byte_are_those_of_split() {
-        let text = "a/bc//defghij/klmnopqrstuvwxyz0123456789ABCDE/äöü/\u{7f}\u{80}./";
+        let text = "a/bc//defghij/klmnopqrstuvwxyz012/3456789/BCDE/äöü/\u{7f}\u{80}./";
         for end in (0..=text.len()).filter(|&e| text.is_char_boundary(e)) {
             for separator in ["/", ".", "z", "\u{7f}", "\u{0}"] {
                 let byte = separator.as_bytes()[0];

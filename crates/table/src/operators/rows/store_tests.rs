@@ -98,8 +98,14 @@ fn columns_of(items: &[Option<(i32, String)>]) -> Vec<ArrayRef> {
         Field::new("t", DataType::Utf8View, true),
     ];
     let inner: Vec<ArrayRef> = vec![Arc::new(small.clone()), Arc::new(strings.clone())];
-    let rows = StructArray::new(fields.clone().into(), inner.clone(), Some(nulls.clone()));
-    let entries = StructArray::new(fields.clone().into(), inner, None);
+    let rows = StructArray::new(fields.into(), inner, Some(nulls.clone()));
+    let keys = Int8Array::from_iter_values((0..items.len()).map(|i| i as i8));
+    let entry_fields = vec![
+        Field::new("key", DataType::Int8, false),
+        Field::new("value", DataType::Utf8View, true),
+    ];
+    let pairs: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(strings.clone())];
+    let entries = StructArray::new(entry_fields.clone().into(), pairs, None);
     // The lists of 0, 1, 2, 0, 1, 2 … items, as many as there are.
     let lengths = (0..items.len()).scan(items.len(), |left, i| {
         let length = (i % 3).min(*left);
@@ -113,7 +119,7 @@ fn columns_of(items: &[Option<(i32, String)>]) -> Vec<ArrayRef> {
     let lists = ListArray::new(item, offsets.clone(), items_of, Some(nulls.clone()));
     let entry = Arc::new(Field::new(
         "entries",
-        DataType::Struct(fields.into()),
+        DataType::Struct(entry_fields.into()),
         false,
     ));
     let entries = entries.slice(0, last);
@@ -149,7 +155,7 @@ proptest! {
         store.commit(&input).unwrap();
         let picks: Vec<u32> = picks.iter().map(|p| p.index(items.len()) as u32).collect();
         let picked: Vec<u32> = picks.iter().map(|&p| slots[p as usize]).collect();
-        let expected = arrow::compute::take_record_batch(&input, &arrow::array::UInt32Array::from(picks)).unwrap();
+        let expected = arrow::compute::take_record_batch(&input, &UInt32Array::from(picks)).unwrap();
         prop_assert_eq!(store.rows(&picked).unwrap(), expected);
     }
 }
