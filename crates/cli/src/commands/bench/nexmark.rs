@@ -22,7 +22,7 @@ use crate::diagnostics;
 use crate::environment::available_parallelism;
 use events::{EventFile, Source};
 use flink::Flink;
-use queries::Query;
+use queries::{Dialect, Query};
 use report::{QueryResult, Report, Side};
 
 const ABOUT: &str = "\
@@ -141,20 +141,11 @@ fn execute(args: &NexmarkArgs, watcher: &Watcher) -> Result<bool> {
     let mut report = Report::default();
     let bench = Bench::prepare(args, watcher)?;
     report.about = bench.about();
-    if !args.latency_only {
-        for query in &selected {
-            report.results.push(bench.query(query)?);
-        }
-    }
-    // In this process, and therefore last: the peak memory of a process that is started counts
-    // from that of the one that starts it.
-    if let Some(rate) = args.latency {
-        for query in &selected {
-            report.latencies.extend(bench.latency(query, rate)?);
-        }
-    }
+    let measured = bench.measure(&selected, &mut report);
     watcher.clear();
+    // What was measured before Ctrl-C is shown too.
     show(args, &report)?;
+    measured?;
     Ok(report.is_complete())
 }
 
@@ -254,6 +245,22 @@ impl<'a> Bench<'a> {
         Ok(bench)
     }
 
+    fn measure(&self, selected: &[Query], report: &mut Report) -> Result<()> {
+        if !self.args.latency_only {
+            for query in selected {
+                report.results.push(self.query(query)?);
+            }
+        }
+        // In this process, and therefore last: the peak memory of a process that is started
+        // counts from that of the one that starts it.
+        if let Some(rate) = self.args.latency {
+            for query in selected {
+                report.latencies.extend(self.latency(query, rate)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Wall and processor seconds of a job without input.
     fn flink_startup(&self, flink: &Flink) -> Result<(f64, f64)> {
         let empty = self.folder.path().join("empty.json");
@@ -330,17 +337,17 @@ impl<'a> Bench<'a> {
     }
 
     /// The script, and a folder for what it writes, which is emptied before.
-    fn script(&self, text: &str, source: &str) -> Result<String> {
+    fn script(&self, text: &str, source: &str, dialect: Dialect) -> Result<String> {
         let out = self.folder.path().join("out");
         if out.exists() {
             std::fs::remove_dir_all(&out)?;
         }
         let folder = self.folder.path().display().to_string();
-        Ok(queries::script(text, source, &folder))
+        Ok(queries::script(text, source, &folder, dialect))
     }
 
     fn run_flott(&self, text: &str, source: &str) -> Result<Usage> {
-        let script = self.script(text, source)?;
+        let script = self.script(text, source, Dialect::Flott)?;
         let mut command = measure::flott_run(&script, self.parallelism, self.folder.path())?;
         if let Some(interval) = self.args.checkpoint_interval {
             let folder = self.folder.path().join("out/checkpoints");
@@ -355,7 +362,7 @@ impl<'a> Bench<'a> {
     }
 
     fn run_flink(&self, flink: &Flink, text: &str, source: &str) -> Result<Usage> {
-        let script = self.script(text, source)?;
+        let script = self.script(text, source, Dialect::Flink)?;
         let interval = self.args.checkpoint_interval;
         let out = self.folder.path().join("out");
         std::fs::create_dir_all(&out)?;

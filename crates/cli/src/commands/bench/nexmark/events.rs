@@ -59,7 +59,8 @@ pub fn generate(path: &Path, events: u64, watcher: &Watcher) -> Result<EventFile
          INSERT INTO parts SELECT event_type, person, auction, bid FROM events;\n",
         queries::tables(
             &queries::generator_options(events),
-            &folder.path().display().to_string()
+            &folder.path().display().to_string(),
+            queries::Dialect::Flott
         ),
         parts.display(),
         person = PERSON,

@@ -21,7 +21,7 @@ use flott_sql::parser::parse_script;
 use flott_sql::session::{Session, StatementResult};
 use parking_lot::Mutex;
 
-use super::queries::{self, Query};
+use super::queries::{self, Dialect, Query};
 use super::statistics::percentile;
 use crate::commands::bench::measure::Watcher;
 
@@ -71,7 +71,7 @@ pub fn measure(
         end_ms: (events.saturating_sub(1) * 1000 / rate) as i64,
         latencies_us: Mutex::default(),
     });
-    let script = queries::script(text, &source, "");
+    let script = queries::script(text, &source, "", Dialect::Flott);
     run(&script, parallelism, &probe, watcher).with_context(|| query.name)?;
     let mut sorted = std::mem::take(&mut *probe.latencies_us.lock());
     sorted.sort_unstable();

@@ -75,7 +75,7 @@ pub fn select(names: &str) -> Result<Vec<Query>> {
     Ok(QUERIES.iter().filter(is_wanted).copied().collect())
 }
 
-/// The tables; `${SOURCE}` are the options of the table of events, `${SIDE}` is the side input.
+/// The tables; `${SOURCE}` and `${SIDE_INPUT}` are the options of events and side input.
 const TABLES: &str = include_str!("tables.sql");
 /// Event time passes at this many events a second.
 pub const EVENT_RATE: u64 = 100_000;
@@ -95,17 +95,37 @@ pub fn generator_options(events: u64) -> String {
     )
 }
 
+/// Which system a script is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Flott,
+    /// As Flott's, but for the side input of q13: only the old filesystem connector, under its old
+    /// option keys, can be looked up there.
+    Flink,
+}
+
 /// The tables and the query. `source` are the options of the table of events, `folder` is where
 /// the side input is (see [`write_side_input`]) and where q10 writes.
-pub fn script(text: &str, source: &str, folder: &str) -> String {
-    format!("{}{text}", tables(source, folder)).replace("${OUT}", &format!("{folder}/out"))
+pub fn script(text: &str, source: &str, folder: &str, dialect: Dialect) -> String {
+    let tables = tables(source, folder, dialect);
+    format!("{tables}{text}").replace("${OUT}", &format!("{folder}/out"))
 }
 
 /// The tables alone.
-pub fn tables(source: &str, folder: &str) -> String {
+pub fn tables(source: &str, folder: &str, dialect: Dialect) -> String {
+    let side = format!("{folder}/side_input.csv");
+    let side = match dialect {
+        Dialect::Flott => {
+            format!("'connector' = 'filesystem', 'path' = '{side}', 'format' = 'csv'")
+        }
+        Dialect::Flink => format!(
+            "'connector.type' = 'filesystem', 'connector.path' = 'file://{side}', \
+             'format.type' = 'csv'"
+        ),
+    };
     TABLES
         .replace("${SOURCE}", source)
-        .replace("${SIDE}", &format!("{folder}/side_input.csv"))
+        .replace("${SIDE_INPUT}", &side)
 }
 
 /// Writes the side input of q13 into the folder.
@@ -131,7 +151,12 @@ mod tests {
     fn every_query_is_numbered_and_parses() {
         for (number, query) in QUERIES.iter().enumerate() {
             assert_eq!(query.name, format!("q{number}"));
-            let script = script(query.text, &generator_options(1), "/scratch");
+            let script = script(
+                query.text,
+                &generator_options(1),
+                "/scratch",
+                Dialect::Flott,
+            );
             let parsed = flott_sql::parser::parse_script(&script);
             assert!(parsed.is_ok(), "{}: {:?}", query.name, parsed.err());
             assert!(!script.contains("${"), "{}", query.name);
@@ -142,7 +167,12 @@ mod tests {
     #[test]
     fn statements_end_with_a_semicolon_at_the_end_of_a_line() {
         for query in QUERIES {
-            let script = script(query.text, &generator_options(1), "/scratch");
+            let script = script(
+                query.text,
+                &generator_options(1),
+                "/scratch",
+                Dialect::Flott,
+            );
             let split = script.split(";\n").filter(|s| !s.trim().is_empty()).count();
             let parsed = flott_sql::parser::parse_script(&script).unwrap();
             assert_eq!(split, parsed.len(), "{}", query.name);

@@ -25,4 +25,4 @@ CREATE VIEW bid AS
 SELECT bid.auction, bid.bidder, bid.price, bid.channel, bid.url, `dateTime`, bid.extra
 FROM events WHERE event_type = 2;
 CREATE TABLE side_input (key BIGINT, `value` STRING)
-WITH ('connector' = 'filesystem', 'path' = '${SIDE}', 'format' = 'csv');
+WITH (${SIDE_INPUT});
