@@ -3,11 +3,16 @@
 mod avro;
 mod change;
 mod column;
+mod conform;
 mod csv;
 mod json;
 mod lines;
 mod number;
+mod parquet;
+mod protobuf;
+mod random_access;
 mod raw;
+mod records;
 mod temporal;
 mod value;
 
@@ -19,6 +24,8 @@ pub use avro::{AvroFormat, ConfluentFormat};
 pub use change::ChangeFormat;
 pub use csv::CsvFormat;
 pub use json::JsonFormat;
+pub use parquet::ParquetFormat;
+pub use protobuf::ProtobufFormat;
 pub use raw::RawFormat;
 pub use value::{constant_column, parse_sql_timestamp_ms, timestamp_column, value_text};
 
@@ -31,6 +38,8 @@ pub fn all() -> Vec<Arc<dyn FormatFactory>> {
         Arc::new(AvroFormat),
         Arc::new(ConfluentFormat::AVRO),
         Arc::new(ConfluentFormat::DEBEZIUM),
+        Arc::new(ParquetFormat),
+        Arc::new(ProtobufFormat),
         Arc::new(ChangeFormat::DEBEZIUM),
         Arc::new(ChangeFormat::CANAL),
         Arc::new(ChangeFormat::MAXWELL),

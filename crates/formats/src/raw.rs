@@ -15,6 +15,7 @@ use crate::json::fault::shown;
 use crate::json::read::type_name;
 use crate::json::{finish_columns, requested_columns};
 use crate::lines::Lines;
+use crate::records::{Records, RowEncoder};
 
 const CHARSET: OptionDef = OptionDef::new(
     "charset",
@@ -127,7 +128,7 @@ SELECT UPPER(line) AS line FROM lines;"
 
     fn create_encoder(&self, request: &EncodeRequest) -> Result<Box<dyn Encoder>> {
         let rules = RawRules::new(&request.options, &request.schema)?;
-        Ok(Box::new(RawEncoder { rules }))
+        Ok(Box::new(Records(RawEncoder { rules })))
     }
 
     fn is_splittable(&self) -> bool {
@@ -350,9 +351,11 @@ impl RawEncoder {
         }
         Ok(())
     }
+}
 
+impl RowEncoder for RawEncoder {
     fn rows(
-        &self,
+        &mut self,
         batch: &ChangelogBatch,
         out: &mut Vec<u8>,
         mut after_row: impl FnMut(&mut Vec<u8>),
@@ -363,20 +366,5 @@ impl RawEncoder {
             after_row(out);
         }
         Ok(())
-    }
-}
-
-impl Encoder for RawEncoder {
-    fn encode_block(&mut self, batch: &ChangelogBatch, out: &mut Vec<u8>) -> Result<()> {
-        self.rows(batch, out, |out| out.push(b'\n'))
-    }
-
-    fn encode_messages(
-        &mut self,
-        batch: &ChangelogBatch,
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) -> Result<()> {
-        self.rows(batch, out, |out| ends.push(out.len()))
     }
 }

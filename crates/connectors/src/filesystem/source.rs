@@ -8,8 +8,8 @@ use flott_core::connector::TableContext;
 use flott_core::format::DecodeRequest;
 use flott_core::schema::{Column, Schema};
 use flott_core::source::{
-    FieldPath, FieldPredicate, ReaderContext, ScanRequest, SourceReader, SplitEnumerator,
-    TableSource,
+    FieldPath, FieldPredicate, PredicateValue, ReaderContext, ScanRequest, SourceReader,
+    SplitEnumerator, TableSource,
 };
 use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
@@ -130,23 +130,8 @@ impl FilesystemSource {
                 "option 'source.monitor-interval' is 0; it takes a duration such as '1 s'";
             return Err(Error::user("INVALID_OPTION", message));
         }
-        let in_files = |predicate: &FieldPredicate| {
-            let mut predicate = predicate.clone();
-            let first = predicate.field.0.first_mut()?;
-            *first = in_file.iter().position(|c| c == first)?;
-            Some(predicate)
-        };
-        let file_predicates = request.predicates.iter().filter_map(in_files).collect();
-        let predicates = request.predicates.iter().enumerate();
-        let on_keys: Vec<_> = predicates
-            .filter_map(|(index, p)| match p.field.0.as_slice() {
-                [column] => {
-                    let key = key_places.iter().position(|k| k == column)?;
-                    Some((index, (key, p.values.clone())))
-                }
-                _ => None,
-            })
-            .collect();
+        let file_predicates = file_predicates(&request.predicates, &in_file);
+        let on_keys = key_predicates(&request.predicates, &key_places);
         let is_splittable = options.format.is_splittable_with(&options.format_options);
         Ok(Self {
             mode: options.format.decoded_mode(&options.format_options),
@@ -174,6 +159,32 @@ impl FilesystemSource {
             schema,
         })
     }
+}
+
+/// Those on columns of the files, as paths into these.
+fn file_predicates(predicates: &[FieldPredicate], in_file: &[usize]) -> Vec<FieldPredicate> {
+    let in_files = |predicate: &FieldPredicate| {
+        let mut predicate = predicate.clone();
+        let first = predicate.field.0.first_mut()?;
+        *first = in_file.iter().position(|c| c == first)?;
+        Some(predicate)
+    };
+    predicates.iter().filter_map(in_files).collect()
+}
+
+/// Those on partition keys: their place among the predicates, then the key's place and values.
+fn key_predicates(
+    predicates: &[FieldPredicate],
+    key_places: &[usize],
+) -> Vec<(usize, (usize, Vec<PredicateValue>))> {
+    let on_key = |(index, p): (usize, &FieldPredicate)| match p.field.0.as_slice() {
+        [column] => {
+            let key = key_places.iter().position(|k| k == column)?;
+            Some((index, (key, p.values.clone())))
+        }
+        _ => None,
+    };
+    predicates.iter().enumerate().filter_map(on_key).collect()
 }
 
 fn path_pattern(context: &TableContext<'_>) -> Result<Option<Regex>> {

@@ -76,7 +76,7 @@ impl Rows {
 }
 
 /// The error for a file that is given in blocks to a format of messages.
-pub(super) fn not_in_blocks(format: &str) -> Error {
+pub(crate) fn not_in_blocks(format: &str) -> Error {
     Error::user(
         "UNSUPPORTED_FORMAT",
         format!("format '{format}' reads messages and whole files, not a stream of bytes"),

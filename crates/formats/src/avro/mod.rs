@@ -31,6 +31,7 @@ pub use confluent::ConfluentFormat;
 use codec::{CODECS, Codec};
 use container::{ContainerReader, ContainerWriter};
 use derive::{TimestampMapping, record_schema};
+pub(crate) use message::not_in_blocks;
 use message::{AvroDecoder, AvroEncoder};
 use schema::parse_schema;
 

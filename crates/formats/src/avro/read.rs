@@ -2,6 +2,7 @@
 
 use arrow::buffer::Buffer;
 use flott_core::Error;
+use flott_core::text::number::rescale;
 
 use super::program::{Program, RecordPlan, Skip, Step, Value};
 use crate::column::{ColumnBuilder, Views};
@@ -274,9 +275,9 @@ impl Program {
                     Some(size) => cursor.take(*size)?,
                     None => cursor.bytes()?,
                 };
-                let value = integer_of(bytes).and_then(|v| rescaled(v, *scale, u32::from(*to)));
-                let fits = |v: &i128| v.unsigned_abs() < 10u128.pow(u32::from(*precision));
-                match value.filter(fits) {
+                let shift = i32::from(*to) - *scale as i32;
+                let value = integer_of(bytes).and_then(|v| rescale(v, shift, *precision));
+                match value {
                     Some(value) => column.push(value),
                     None => column.push_null(),
                 }
@@ -407,19 +408,6 @@ fn integer_of(bytes: &[u8]) -> Option<i128> {
     (head.iter().all(|b| *b == sign) && (value < 0) == is_negative).then_some(value)
 }
 
-/// A decimal's unscaled value at another scale, rounded half up.
-fn rescaled(value: i128, from: u32, to: u32) -> Option<i128> {
-    if from <= to {
-        return value.checked_mul(10i128.checked_pow(to - from)?);
-    }
-    let Some(unit) = 10i128.checked_pow(from - to) else {
-        return Some(0);
-    };
-    let (whole, rest) = (value / unit, value % unit);
-    let rounds = rest.unsigned_abs() >= unit.unsigned_abs().div_ceil(2);
-    Some(whole + if rounds { value.signum() } else { 0 })
-}
-
 #[inline]
 fn push_integer(value: i64, column: &mut ColumnBuilder) -> Read<()> {
     match column {
@@ -523,9 +511,5 @@ mod tests {
             integer_of(&[0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
             None
         );
-        assert_eq!(rescaled(125, 2, 1), Some(13));
-        assert_eq!(rescaled(-125, 2, 1), Some(-13));
-        assert_eq!(rescaled(7, 0, 3), Some(7000));
-        assert_eq!(rescaled(i128::MAX, 0, 1), None);
     }
 }

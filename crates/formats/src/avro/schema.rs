@@ -232,7 +232,8 @@ fn logical(members: &Map<String, Value>, plain: &Avro) -> Option<Logical> {
         ("decimal", Avro::Bytes | Avro::Fixed(_)) => {
             let scale = members.get("scale").and_then(Value::as_u64).unwrap_or(0);
             Logical::Decimal {
-                scale: u32::try_from(scale).ok()?,
+                // More than any decimal has, and less than would not fit elsewhere.
+                scale: u32::try_from(scale).ok().filter(|s| *s <= 1000)?,
             }
         }
         ("date", Avro::Int) => Logical::Date,

@@ -3,10 +3,10 @@
 use arrow::datatypes::SchemaRef;
 use flott_core::Result;
 use flott_core::changelog::{ChangelogBatch, adds};
-use flott_core::format::Encoder;
 
 use super::Dialect;
 use crate::json::write::{RowWriter, WriteRules};
+use crate::records::RowEncoder;
 
 /// What stands around a row.
 struct Envelope {
@@ -65,9 +65,11 @@ impl ChangeEncoder {
             rules,
         }
     }
+}
 
+impl RowEncoder for ChangeEncoder {
     fn rows(
-        &self,
+        &mut self,
         batch: &ChangelogBatch,
         out: &mut Vec<u8>,
         mut after_row: impl FnMut(&mut Vec<u8>),
@@ -86,20 +88,5 @@ impl ChangeEncoder {
             after_row(out);
         }
         Ok(())
-    }
-}
-
-impl Encoder for ChangeEncoder {
-    fn encode_block(&mut self, batch: &ChangelogBatch, out: &mut Vec<u8>) -> Result<()> {
-        self.rows(batch, out, |out| out.push(b'\n'))
-    }
-
-    fn encode_messages(
-        &mut self,
-        batch: &ChangelogBatch,
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) -> Result<()> {
-        self.rows(batch, out, |out| ends.push(out.len()))
     }
 }

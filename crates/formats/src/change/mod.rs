@@ -17,6 +17,7 @@ use crate::json::{
     self, DECIMAL_AS_PLAIN, IGNORE_NULL_FIELDS, IGNORE_PARSE_ERRORS, JsonDecoder,
     MAP_NULL_KEY_LITERAL, MAP_NULL_KEY_MODE, TIMESTAMP_STANDARD, flag,
 };
+use crate::records::Records;
 pub(crate) use decoder::{ChangeDecoder, EnvelopeDecoder, Included};
 use encoder::ChangeEncoder;
 
@@ -166,7 +167,8 @@ impl FormatFactory for ChangeFormat {
         }
         let rules = json::write_rules(&request.options)?;
         let schema = request.schema.to_arrow();
-        Ok(Box::new(ChangeEncoder::new(self.dialect, schema, rules)))
+        let encoder = ChangeEncoder::new(self.dialect, schema, rules);
+        Ok(Box::new(Records(encoder)))
     }
 
     fn decoded_mode(&self, _options: &Options) -> ChangelogMode {

@@ -7,13 +7,13 @@ use arrow::datatypes::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flott_core::changelog::ChangelogBatch;
-use flott_core::format::Encoder;
 use flott_core::options::Options;
 use flott_core::{Error, Result};
 
 use super::dialect::Dialect;
 use crate::json::write::timestamp_values;
 use crate::number::{self, DecimalStyle};
+use crate::records::RowEncoder;
 use crate::temporal::{self, TimestampStandard};
 
 /// Longer texts are quoted without a look at their characters.
@@ -26,20 +26,7 @@ pub(crate) struct CsvEncoder {
     scratch: Vec<u8>,
 }
 
-impl CsvEncoder {
-    pub fn new(dialect: Dialect) -> Self {
-        let delimiter = std::str::from_utf8(&dialect.delimiter)
-            .ok()
-            .and_then(|d| d.chars().next())
-            .map_or(u32::from(b','), u32::from);
-        let quote = dialect.quote.map_or(0, u32::from);
-        Self {
-            first_safe: delimiter.max(quote).max(u32::from(b'\r')) + 1,
-            dialect,
-            scratch: Vec::new(),
-        }
-    }
-
+impl RowEncoder for CsvEncoder {
     fn rows(
         &mut self,
         batch: &ChangelogBatch,
@@ -57,6 +44,21 @@ impl CsvEncoder {
             after_row(out);
         }
         Ok(())
+    }
+}
+
+impl CsvEncoder {
+    pub fn new(dialect: Dialect) -> Self {
+        let delimiter = std::str::from_utf8(&dialect.delimiter)
+            .ok()
+            .and_then(|d| d.chars().next())
+            .map_or(u32::from(b','), u32::from);
+        let quote = dialect.quote.map_or(0, u32::from);
+        Self {
+            first_safe: delimiter.max(quote).max(u32::from(b'\r')) + 1,
+            dialect,
+            scratch: Vec::new(),
+        }
     }
 
     fn cell(&mut self, array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Result<()> {
@@ -219,19 +221,4 @@ fn write_elements<'a>(
         }
     }
     Ok(())
-}
-
-impl Encoder for CsvEncoder {
-    fn encode_block(&mut self, batch: &ChangelogBatch, out: &mut Vec<u8>) -> Result<()> {
-        self.rows(batch, out, |out| out.push(b'\n'))
-    }
-
-    fn encode_messages(
-        &mut self,
-        batch: &ChangelogBatch,
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) -> Result<()> {
-        self.rows(batch, out, |out| ends.push(out.len()))
-    }
 }

@@ -8,6 +8,7 @@ use flott_core::Result;
 use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory};
 use flott_core::options::{OptionDef, Options};
 
+use crate::records::Records;
 use decoder::CsvDecoder;
 use dialect::Dialect;
 use encoder::CsvEncoder;
@@ -35,7 +36,8 @@ impl FormatFactory for CsvFormat {
     }
 
     fn create_encoder(&self, request: &EncodeRequest) -> Result<Box<dyn Encoder>> {
-        Ok(Box::new(CsvEncoder::new(Dialect::new(&request.options)?)))
+        let encoder = CsvEncoder::new(Dialect::new(&request.options)?);
+        Ok(Box::new(Records(encoder)))
     }
 
     fn is_splittable_with(&self, options: &Options) -> bool {

@@ -22,6 +22,7 @@ use read::ReadRules;
 use write::{RowWriter, WriteRules};
 
 use crate::number::DecimalStyle;
+use crate::records::{Records, RowEncoder};
 use crate::temporal::TimestampStandard;
 
 pub(crate) const FAIL_ON_MISSING_FIELD: OptionDef = OptionDef::new(
@@ -147,10 +148,10 @@ impl FormatFactory for JsonFormat {
         for column in request.schema.columns() {
             plan::check_writable(&column.data_type.logical, "json")?;
         }
-        Ok(Box::new(JsonEncoder {
+        Ok(Box::new(Records(JsonEncoder {
             schema: request.schema.to_arrow(),
             rules: write_rules(&request.options)?,
-        }))
+        })))
     }
 
     fn is_splittable(&self) -> bool {
@@ -164,9 +165,9 @@ struct JsonEncoder {
     rules: WriteRules,
 }
 
-impl JsonEncoder {
-    fn encode(
-        &self,
+impl RowEncoder for JsonEncoder {
+    fn rows(
+        &mut self,
         batch: &ChangelogBatch,
         out: &mut Vec<u8>,
         mut after_row: impl FnMut(&mut Vec<u8>),
@@ -177,20 +178,5 @@ impl JsonEncoder {
             after_row(out);
         }
         Ok(())
-    }
-}
-
-impl Encoder for JsonEncoder {
-    fn encode_block(&mut self, batch: &ChangelogBatch, out: &mut Vec<u8>) -> Result<()> {
-        self.encode(batch, out, |out| out.push(b'\n'))
-    }
-
-    fn encode_messages(
-        &mut self,
-        batch: &ChangelogBatch,
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) -> Result<()> {
-        self.encode(batch, out, |out| ends.push(out.len()))
     }
 }

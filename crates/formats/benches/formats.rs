@@ -1,16 +1,18 @@
-//! How many bytes of JSON a core decodes and encodes in a second.
+//! How many bytes of each format a core decodes and encodes in a second.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use arrow::buffer::Buffer;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
-use flott_core::format::{DecodeRequest, EncodeRequest, FormatFactory};
+use flott_core::format::{DecodeRequest, EncodeRequest, FileInput, FileScan, FormatFactory};
 use flott_core::options::Options;
 use flott_core::schema::{Column, Schema};
 use flott_core::source::FieldPath;
 use flott_core::types::LogicalType;
-use flott_formats::{CsvFormat, JsonFormat};
+use flott_formats::{AvroFormat, ChangeFormat, CsvFormat, JsonFormat};
 
 fn schema() -> Schema {
     let columns = [
@@ -43,14 +45,17 @@ fn bids() -> Vec<u8> {
     text.into_bytes()
 }
 
-fn decode(format: &dyn FormatFactory, fields: &[usize], block: &Buffer) -> Vec<ChangelogBatch> {
-    let request = DecodeRequest {
+fn request(fields: &[usize]) -> DecodeRequest {
+    DecodeRequest {
         schema: schema(),
         fields: fields.iter().map(|&f| FieldPath::column(f)).collect(),
         options: Options::default(),
         batch_size: 8192,
-    };
-    let mut decoder = format.create_decoder(&request).expect("a decoder");
+    }
+}
+
+fn decode(format: &dyn FormatFactory, fields: &[usize], block: &Buffer) -> Vec<ChangelogBatch> {
+    let mut decoder = format.create_decoder(&request(fields)).expect("a decoder");
     let mut batches = Vec::new();
     let mut at = 0;
     while at < block.len() {
@@ -63,16 +68,55 @@ fn decode(format: &dyn FormatFactory, fields: &[usize], block: &Buffer) -> Vec<C
 }
 
 fn encode(format: &dyn FormatFactory, batches: &[ChangelogBatch]) -> Vec<u8> {
+    encode_with(format, &Options::default(), batches)
+}
+
+fn encode_with(
+    format: &dyn FormatFactory,
+    options: &Options,
+    batches: &[ChangelogBatch],
+) -> Vec<u8> {
     let request = EncodeRequest {
         schema: schema(),
-        options: Options::default(),
+        options: options.clone(),
     };
     let mut encoder = format.create_encoder(&request).expect("an encoder");
     let mut out = Vec::with_capacity(8 << 20);
     for batch in batches {
         encoder.encode_block(batch, &mut out).expect("good rows");
     }
+    encoder.finish_file(&mut out).expect("a whole file");
     out
+}
+
+struct Memory(Buffer);
+
+impl FileInput for Memory {
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_range(&self, offset: u64, length: usize) -> Result<Buffer> {
+        Ok(self.0.slice_with_length(offset as usize, length))
+    }
+}
+
+fn read_file(format: &dyn FormatFactory, fields: &[usize], file: &Buffer) -> Vec<ChangelogBatch> {
+    let scan = FileScan {
+        input: Arc::new(Memory(file.clone())),
+        start: 0,
+        end: u64::MAX,
+        position: None,
+        predicates: Vec::new(),
+    };
+    let mut reader = format
+        .create_file_reader(&request(fields), scan)
+        .expect("a reader");
+    let mut batches = Vec::new();
+    while let Some(batch) = reader.next_batch().expect("good rows") {
+        batches.push(batch);
+    }
+    batches
 }
 
 fn benches(criterion: &mut Criterion) {
@@ -108,6 +152,29 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("encode", |b| {
         b.iter(|| encode(&CsvFormat, black_box(&batches)))
     });
+    group.finish();
+    let mut plain = Options::default();
+    plain.set("codec", "null");
+    let avro = Buffer::from_vec(encode_with(&AvroFormat, &plain, &batches));
+    let mut group = criterion.benchmark_group("avro");
+    group.throughput(Throughput::Bytes(avro.len() as u64));
+    for (name, fields) in [("one column", &[2][..]), ("all columns", &all)] {
+        group.bench_function(format!("decode {name}"), |b| {
+            b.iter(|| read_file(&AvroFormat, fields, black_box(&avro)));
+        });
+    }
+    group.bench_function("encode", |b| {
+        b.iter(|| encode_with(&AvroFormat, &plain, black_box(&batches)))
+    });
+    group.finish();
+    let debezium = Buffer::from_vec(encode(&ChangeFormat::DEBEZIUM, &batches));
+    let mut group = criterion.benchmark_group("debezium-json");
+    group.throughput(Throughput::Bytes(debezium.len() as u64));
+    for (name, fields) in [("three columns", &[0, 2, 5][..]), ("all columns", &all)] {
+        group.bench_function(format!("decode {name}"), |b| {
+            b.iter(|| decode(&ChangeFormat::DEBEZIUM, fields, black_box(&debezium)));
+        });
+    }
     group.finish();
 }
 
