@@ -78,7 +78,11 @@ impl Upload {
         if self.under_way.len() >= MAX_PARTS_UNDER_WAY {
             self.await_part()?;
         }
-        let (store, path, id) = (self.store.clone(), self.path.clone(), self.upload_id.clone());
+        let (store, path, id) = (
+            self.store.clone(),
+            self.path.clone(),
+            self.upload_id.clone(),
+        );
         let index = self.part_ids.len() + self.under_way.len();
         let payload = Bytes::from(part).into();
         let put = async move { store.put_part(&path, &id, index, payload).await };

@@ -1,14 +1,14 @@
 //! Makes written files visible.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::path::Path;
+use std::sync::Arc;
 
 use flott_core::sink::{Committable, Committer};
 use flott_core::{Error, Result};
+use flott_storage::FinishedUpload;
 
 use super::codec::{Decoding, Encoding};
-use super::path::is_hidden;
+use super::file_system::FileSystem;
 
 /// What a writer hands to the committer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) enum FileCommittable {
     Replace { folder: String, keep_prefix: String },
     /// A complete partition to be marked by this file.
     Mark { file: String },
+    /// A whole object that its store does not show yet.
+    Upload(FinishedUpload),
 }
 
 impl FileCommittable {
@@ -31,6 +33,15 @@ impl FileCommittable {
                 keep_prefix,
             } => encoding.number(1).text(folder).text(keep_prefix),
             Self::Mark { file } => encoding.number(2).text(file),
+            Self::Upload(upload) => {
+                let parts = upload.part_ids.len() as u64;
+                encoding.number(3).text(&upload.name);
+                encoding.text(&upload.upload_id).number(parts);
+                for part in &upload.part_ids {
+                    encoding.text(part);
+                }
+                &mut encoding
+            }
         };
         Committable { bytes: encoding.0 }
     }
@@ -49,6 +60,15 @@ impl FileCommittable {
             2 => Self::Mark {
                 file: decoding.text()?,
             },
+            3 => {
+                let (name, upload_id) = (decoding.text()?, decoding.text()?);
+                let parts = decoding.number()?;
+                Self::Upload(FinishedUpload {
+                    name,
+                    upload_id,
+                    part_ids: (0..parts).map(|_| decoding.text()).collect::<Result<_>>()?,
+                })
+            }
             other => {
                 let message = format!("a committable of unknown kind {other}");
                 return Err(Error::internal(message));
@@ -57,39 +77,10 @@ impl FileCommittable {
     }
 }
 
-/// Renames hidden files. Doing it twice does no harm.
-#[derive(Debug, Default)]
-pub(super) struct FileCommitter;
-
-fn publish(hidden: &str, visible: &str) -> Result<()> {
-    match fs::rename(hidden, visible) {
-        Ok(()) => Ok(()),
-        Err(_) if Path::new(visible).exists() => Ok(()),
-        Err(error) => Err(Error::io(hidden, &error)),
-    }
-}
-
-/// Removes what stood in `folder` before this statement, below it too; hidden files stay.
-fn clear(folder: &Path, keep_prefix: &str) -> Result<()> {
-    let failed = |error| Error::io(folder.display(), &error);
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() {
-            clear(&entry.path(), keep_prefix)?;
-        } else if !is_hidden(&name) && !name.starts_with(keep_prefix) {
-            fs::remove_file(entry.path()).map_err(failed)?;
-        }
-    }
-    Ok(())
-}
-
-fn sync_folder(folder: &Path) -> Result<()> {
-    let synced = File::open(folder).and_then(|f| f.sync_all());
-    synced.map_err(|e| Error::io(folder.display(), &e))
+/// Makes files visible. Doing it twice does no harm.
+#[derive(Debug)]
+pub(super) struct FileCommitter {
+    pub files: Arc<dyn FileSystem>,
 }
 
 impl Committer for FileCommitter {
@@ -104,23 +95,14 @@ impl Committer for FileCommitter {
             } = committable
                 && cleared.insert(folder.clone())
             {
-                clear(Path::new(folder), keep_prefix)?;
+                self.files.clear(folder, keep_prefix)?;
             }
         }
-        let mut folders = BTreeSet::new();
-        for committable in &decoded {
-            if let FileCommittable::File { hidden, visible } = committable {
-                publish(hidden, visible)?;
-                folders.extend(Path::new(visible).parent().map(Path::to_path_buf));
-            }
-        }
-        for folder in &folders {
-            sync_folder(folder)?;
-        }
+        self.files.publish(&decoded)?;
         // A partition is marked when all of its files are visible.
         for committable in &decoded {
             if let FileCommittable::Mark { file } = committable {
-                File::create(file).map_err(|e| Error::io(file, &e))?;
+                self.files.mark(file)?;
             }
         }
         Ok(())

@@ -12,6 +12,7 @@
 mod codec;
 mod commit;
 mod constants;
+mod file_system;
 mod input;
 mod listing;
 mod options;
@@ -40,6 +41,7 @@ pub struct FilesystemConnector;
 
 /// What source and sink read alike from a table's options.
 struct TableOptions {
+    files: Arc<dyn file_system::FileSystem>,
     path: String,
     format: Arc<dyn FormatFactory>,
     /// Without the format's prefix.
@@ -63,7 +65,8 @@ impl TableOptions {
                 .or(options.get(legacy.key))
                 .ok_or_else(|| missing(def))
         };
-        let path = path::local_path(either(&options::PATH, &options::LEGACY_PATH)?)?;
+        let path = either(&options::PATH, &options::LEGACY_PATH)?;
+        let (files, path) = file_system::file_system(path, context.config)?;
         let format = either(&options::FORMAT, &options::LEGACY_FORMAT)?;
         let format = context.registry.format(format)?.clone();
         let prefix = format!("{}.", format.identifier());
@@ -74,6 +77,7 @@ impl TableOptions {
             .collect();
         own.check("connector 'filesystem'", &[options::OPTIONS])?;
         Ok(Self {
+            files,
             path,
             format_options: options.with_prefix_removed(&prefix),
             default_name: options

@@ -15,6 +15,7 @@ use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
 
 use super::constants::Constants;
+use super::file_system::FileSystem;
 use super::input::open_stream;
 use super::records::RecordSplit;
 use super::split::FileSplit;
@@ -41,6 +42,7 @@ pub(super) enum Origin {
 
 /// What a reader needs to know of its table and query.
 pub(super) struct ScanPlan {
+    pub files: Arc<dyn FileSystem>,
     pub format: Arc<dyn FormatFactory>,
     pub decode: DecodeRequest,
     /// The format reads files itself, not block by block.
@@ -191,7 +193,7 @@ impl OpenSplit {
             None => (split.start.saturating_sub(1), split.start > 0),
         };
         Ok(Self {
-            input: open_stream(&split.path, offset)?,
+            input: open_stream(plan.files.as_ref(), &split.path, offset)?,
             decoder: new_decoder(plan, batch_size)?,
             constants: Constants::default(),
             block: Buffer::from_vec(Vec::<u8>::new()),
@@ -275,7 +277,7 @@ impl OpenSplit {
     fn explain(&self, error: Error, plan: &ScanPlan, batch_size: usize) -> Error {
         let again = || -> Result<()> {
             let mut decoder = new_decoder(plan, batch_size)?;
-            decoder.set_first_line(count_lines(&self.split.path, self.rest_offset)?);
+            decoder.set_first_line(count_lines(plan, &self.split.path, self.rest_offset)?);
             // The first decoder may have been nearly full; this one stops no later.
             decoder.decode_block(&self.rest, self.is_last).map(|_| ())
         };
@@ -370,8 +372,8 @@ fn new_decoder(plan: &ScanPlan, batch_size: usize) -> Result<Box<dyn Decoder>> {
 }
 
 /// Lines that end in the first `length` bytes of a file's content.
-fn count_lines(path: &str, length: u64) -> Result<u64> {
-    let mut input = open_stream(path, 0)?.take(length);
+fn count_lines(plan: &ScanPlan, path: &str, length: u64) -> Result<u64> {
+    let mut input = open_stream(plan.files.as_ref(), path, 0)?.take(length);
     let mut bytes = vec![0; BLOCK_BYTES];
     let mut lines = 0;
     loop {

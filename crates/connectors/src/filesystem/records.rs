@@ -9,7 +9,6 @@ use flott_core::metrics::OperatorMetrics;
 use flott_core::source::{ReaderContext, Split};
 
 use super::constants::Constants;
-use super::input::LocalFile;
 use super::reader::ScanPlan;
 use super::split::FileSplit;
 
@@ -24,7 +23,7 @@ pub(super) struct RecordSplit {
 
 /// A file, and how many of its bytes have been read.
 struct CountedInput {
-    file: LocalFile,
+    file: Arc<dyn FileInput>,
     num_bytes: std::sync::atomic::AtomicU64,
 }
 
@@ -43,7 +42,7 @@ impl FileInput for CountedInput {
 impl RecordSplit {
     pub fn new(split: FileSplit, plan: &ScanPlan, batch_size: usize) -> Result<Self> {
         let input = Arc::new(CountedInput {
-            file: LocalFile::open(&split.path)?,
+            file: plan.files.open_file(&split.path)?,
             num_bytes: Default::default(),
         });
         let request = DecodeRequest {

@@ -10,6 +10,7 @@ use flott_core::{Error, Result};
 
 use super::TableOptions;
 use super::commit::FileCommitter;
+use super::file_system::FileSystem;
 use super::options;
 use super::partition_commit::PartitionCommitPolicy;
 use super::path::partition_folder;
@@ -26,6 +27,7 @@ pub(super) struct RollingPolicy {
 
 /// What a writer needs to know of its table and statement.
 pub(super) struct SinkPlan {
+    pub files: Arc<dyn FileSystem>,
     /// The table's folder.
     pub folder: String,
     pub format: Arc<dyn FormatFactory>,
@@ -95,6 +97,7 @@ impl FilesystemSink {
             parallelism: parallelism.map(|p| p as usize),
             shuffles: table.boolean(&options::SHUFFLE_BY_PARTITION)? == Some(true),
             plan: Arc::new(SinkPlan {
+                files: options.files,
                 replaced_folder: replaced_folder(&folder, keys, &request, &options.default_name),
                 folder,
                 format: options.format,
@@ -180,6 +183,8 @@ impl TableSink for FilesystemSink {
     }
 
     fn create_committer(&self) -> Result<Option<Box<dyn Committer>>> {
-        Ok(Some(Box::new(FileCommitter)))
+        Ok(Some(Box::new(FileCommitter {
+            files: self.plan.files.clone(),
+        })))
     }
 }

@@ -137,6 +137,7 @@ impl FilesystemSource {
             mode: options.format.decoded_mode(&options.format_options),
             applied: on_keys.iter().map(|(index, _)| *index).collect(),
             filter: FileFilter {
+                files: options.files.clone(),
                 path: options.path.clone(),
                 pattern: path_pattern(context)?,
                 partition_keys: keys.clone(),
@@ -146,6 +147,7 @@ impl FilesystemSource {
             split_bytes: is_splittable.then_some(SPLIT_BYTES),
             monitor_interval_ms: monitor.map(|m| m.as_millis() as i64),
             plan: Arc::new(ScanPlan {
+                files: options.files,
                 format: options.format,
                 decode,
                 reads_files,

@@ -1,20 +1,19 @@
 //! Writes rows into hidden files, one open file a partition.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::UInt32Array;
+use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::Encoder;
 use flott_core::hash::StableHashMap;
 use flott_core::sink::{Committable, SinkWriter, WriterContext};
 use flott_core::time::MIN_WATERMARK;
-use flott_core::{Error, Result};
 
 use super::codec::{Decoding, Encoding};
 use super::commit::FileCommittable;
+use super::file_system::PendingFile;
 use super::path::{partition_folder, partition_values};
 use super::sink::SinkPlan;
 
@@ -25,9 +24,7 @@ const MAX_OPEN_FILES: usize = 256;
 
 /// A file being written.
 struct OpenFile {
-    file: File,
-    hidden: String,
-    visible: String,
+    file: Box<dyn PendingFile>,
     encoder: Box<dyn Encoder>,
     buffer: Vec<u8>,
     size_bytes: u64,
@@ -51,8 +48,7 @@ pub(super) struct FileWriter {
 
 impl OpenFile {
     fn write_out(&mut self, metrics: &flott_core::metrics::OperatorMetrics) -> Result<()> {
-        let written = self.file.write_all(&self.buffer);
-        written.map_err(|e| Error::io(&self.hidden, &e))?;
+        self.file.write(&self.buffer)?;
         metrics.num_bytes_out.add(self.buffer.len() as u64);
         self.size_bytes += self.buffer.len() as u64;
         self.buffer.clear();
@@ -96,7 +92,6 @@ impl FileWriter {
 
     fn open_file(&mut self, partition: &str) -> Result<OpenFile> {
         let folder = self.folder(partition);
-        fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, &e))?;
         let name = format!(
             "{}{}-{}",
             self.prefix(),
@@ -104,8 +99,7 @@ impl FileWriter {
             self.num_files
         );
         self.num_files += 1;
-        let hidden = format!("{folder}/.{name}.inprogress");
-        let file = File::create(&hidden).map_err(|e| Error::io(&hidden, &e))?;
+        let file = self.plan.files.create(&folder, &name)?;
         if self.plan.overwrites && self.replaced.insert(folder.clone(), ()).is_none() {
             self.closed.push(FileCommittable::Replace {
                 folder: folder.clone(),
@@ -125,8 +119,6 @@ impl FileWriter {
         }
         Ok(OpenFile {
             file,
-            hidden,
-            visible: format!("{folder}/{name}"),
             encoder: self.plan.format.create_encoder(&self.plan.encode)?,
             buffer: Vec::with_capacity(BUFFER_BYTES * 2),
             size_bytes: 0,
@@ -174,14 +166,8 @@ impl FileWriter {
         };
         open.encoder.finish_file(&mut open.buffer)?;
         open.write_out(&self.context.metrics)?;
-        open.file
-            .sync_all()
-            .map_err(|e| Error::io(&open.hidden, &e))?;
         if let Some(open) = self.open.remove(partition) {
-            self.closed.push(FileCommittable::File {
-                hidden: open.hidden,
-                visible: open.visible,
-            });
+            self.closed.push(open.file.finish()?);
         }
         Ok(())
     }
@@ -302,16 +288,12 @@ impl SinkWriter for FileWriter {
     }
 
     fn abort(&mut self) {
-        let open = std::mem::take(&mut self.open);
+        let open = std::mem::take(&mut self.open).into_values();
+        let open = open.map(|f| f.file.abort());
         let closed = std::mem::take(&mut self.closed);
-        let hidden_closed = closed.into_iter().filter_map(|c| match c {
-            FileCommittable::File { hidden, .. } => Some(hidden),
-            _ => None,
-        });
-        for hidden in open.into_values().map(|f| f.hidden).chain(hidden_closed) {
-            if let Err(error) = fs::remove_file(&hidden) {
-                tracing::warn!(file = hidden, %error, "a pending file could not be removed");
-            }
+        let closed = closed.iter().map(|f| self.plan.files.discard(f));
+        for error in open.chain(closed).filter_map(Result::err) {
+            tracing::warn!(%error, "a pending file could not be removed");
         }
     }
 }
