@@ -36,7 +36,13 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One broker and two cores: side by side the tests would only wait for each other.
     arguments.test_threads.get_or_insert(1);
-    let cases: Vec<Case> = [reading::CASES, writing::CASES, upsert::CASES, exactly_once::CASES].concat();
+    let cases: Vec<Case> = [
+        reading::CASES,
+        writing::CASES,
+        upsert::CASES,
+        exactly_once::CASES,
+    ]
+    .concat();
     let kafka = match arguments.list {
         true => Err("tests are listed only".to_string()),
         false => start(),
@@ -52,7 +58,10 @@ fn main() -> ExitCode {
         }
         Err(reason) => {
             if !arguments.list {
-                eprintln!("SKIPPED: {} tests against Apache Kafka: {reason}", cases.len());
+                eprintln!(
+                    "SKIPPED: {} tests against Apache Kafka: {reason}",
+                    cases.len()
+                );
             }
             let trial = |(name, _): Case| {
                 Trial::test(format!("kafka/{name}"), || Ok(())).with_ignored_flag(true)

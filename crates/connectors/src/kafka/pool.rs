@@ -115,8 +115,7 @@ impl TransactionPool {
                 let id = format!("{}-{subtask}-{number}", self.prefix);
                 let mut config = self.config.clone();
                 config.set("transactional.id", &id);
-                let producer =
-                    TopicProducer::new(&config, &self.topic, self.is_cancelled.clone())?;
+                let producer = TopicProducer::new(&config, &self.topic, self.is_cancelled.clone())?;
                 producer.init_transactions()?;
                 PooledProducer {
                     id,
@@ -158,7 +157,11 @@ impl TransactionPool {
             let is_here = all
                 .get(&transaction.id)
                 .is_some_and(|p| p.transaction == *transaction);
-            if is_here { all.remove(&transaction.id) } else { None }
+            if is_here {
+                all.remove(&transaction.id)
+            } else {
+                None
+            }
         };
         let now_ms = SystemClock.now_ms();
         let Some(prepared) = prepared else {

@@ -52,7 +52,10 @@ pub(super) fn pause(duration: Duration) {
 impl TransactionClient {
     /// `bootstrap` as in `bootstrap.servers`.
     pub fn new(bootstrap: &str, is_cancelled: Arc<AtomicBool>) -> Self {
-        let servers = bootstrap.split(',').map(str::trim).filter(|s| !s.is_empty());
+        let servers = bootstrap
+            .split(',')
+            .map(str::trim)
+            .filter(|s| !s.is_empty());
         Self {
             bootstrap: servers.map(str::to_string).collect(),
             connections: Mutex::default(),
@@ -90,7 +93,9 @@ impl TransactionClient {
             None => BrokerConnection::open(address)?,
         };
         let answer = ask(&mut connection)?;
-        self.connections.lock().insert(address.to_string(), connection);
+        self.connections
+            .lock()
+            .insert(address.to_string(), connection);
         Ok(answer)
     }
 
@@ -112,7 +117,9 @@ impl TransactionClient {
         }
         match self.anywhere(|c| c.find_coordinator(id))? {
             Ok(address) => {
-                self.coordinators.lock().insert(id.to_string(), address.clone());
+                self.coordinators
+                    .lock()
+                    .insert(id.to_string(), address.clone());
                 Ok(Attempt::Done(address))
             }
             Err(code) if PASSING_ERRORS.contains(&code) => {
@@ -156,7 +163,12 @@ impl TransactionClient {
 
     fn describe(&self, id: &str) -> Result<TransactionDescription> {
         let what = format!("transaction '{id}'");
-        self.of_coordinator(id, &what, |d: &TransactionDescription| d.error, |c| c.describe(id))
+        self.of_coordinator(
+            id,
+            &what,
+            |d: &TransactionDescription| d.error,
+            |c| c.describe(id),
+        )
     }
 
     /// The open transaction of `id`; `None` when it has none, because nothing was written.
@@ -165,7 +177,10 @@ impl TransactionClient {
         if found.error != 0 {
             return Err(Error::external(
                 "KAFKA",
-                format!("transaction '{id}' cannot be described: error {}", found.error),
+                format!(
+                    "transaction '{id}' cannot be described: error {}",
+                    found.error
+                ),
             ));
         }
         Ok((found.state == "Ongoing").then(|| Transaction {
