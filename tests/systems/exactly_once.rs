@@ -146,7 +146,11 @@ fn kills_and_restarts_change_nothing(kafka: &Kafka) -> Result<(), Failed> {
     })?;
     let mut running = script.start(&arguments);
     let is_complete = wait_for(Duration::from_secs(120), || {
-        !running.is_running() || values(kafka, "chaos-out").len() as i64 >= count
+        let is_there = || {
+            values(kafka, "chaos-out").len() as i64 >= count
+                && last_sums(kafka) == expected_sums(count)
+        };
+        !running.is_running() || is_there()
     });
     expect(is_complete && running.is_running(), true).map_err(|_| script.errors())?;
     expect(running.interrupt(), true)?;
