@@ -27,7 +27,7 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-fn tables(kafka: &Kafka, from: &str, to: &str, source: &str, sink: &str) -> String {
+pub fn tables(kafka: &Kafka, from: &str, to: &str, source: &str, sink: &str) -> String {
     let connect = format!(
         "'connector' = 'kafka', 'properties.bootstrap.servers' = '{}'",
         kafka.address
@@ -40,13 +40,13 @@ fn tables(kafka: &Kafka, from: &str, to: &str, source: &str, sink: &str) -> Stri
     )
 }
 
-fn numbers(count: usize) -> Vec<Record> {
+pub fn numbers(count: usize) -> Vec<Record> {
     (0..count)
         .map(|n| Record::value((n % 2) as i32, format!("{{\"n\":{n}}}")))
         .collect()
 }
 
-fn values(kafka: &Kafka, topic: &str) -> Vec<i64> {
+pub fn values(kafka: &Kafka, topic: &str) -> Vec<i64> {
     let records = kafka.clients.consume(topic);
     let number = |r: Record| {
         let value: serde_json::Value = serde_json::from_str(&r.value?).ok()?;

@@ -321,6 +321,7 @@ impl TableSink for KafkaSink {
     fn create_committer(&self) -> Result<Option<Box<dyn Committer>>> {
         self.is_cancelled.store(false, Ordering::SeqCst);
         Ok(self.pool.clone().map(|pool| {
+            pool.begin_attempt();
             let committer: Box<dyn Committer> = Box::new(TransactionCommitter { pool });
             committer
         }))

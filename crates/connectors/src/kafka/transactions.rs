@@ -231,7 +231,16 @@ impl TransactionClient {
             return self.end(transaction);
         }
         let is_same_producer = Self::is_same_producer(&found, transaction);
-        let was_aborted = !is_same_producer && found.state.ends_with("Abort");
+        let is_aborted = found.state.ends_with("Abort");
+        if is_same_producer && is_aborted && found.start_ms == transaction.start_ms {
+            let id = &transaction.id;
+            let message = format!(
+                "transaction '{id}' of the checkpoint was aborted: its rows are missing; \
+                 start from an earlier checkpoint or savepoint"
+            );
+            return Err(Error::external("KAFKA", message));
+        }
+        let was_aborted = !is_same_producer && is_aborted;
         let is_gone = found.error == UNKNOWN_TRANSACTIONAL_ID;
         let age_ms = now_ms.saturating_sub(transaction.start_ms);
         if age_ms > transaction.timeout_ms && (was_aborted || is_gone) {

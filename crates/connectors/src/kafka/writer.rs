@@ -247,23 +247,28 @@ impl SinkWriter for KafkaWriter {
                 }
                 Ok(Vec::new())
             }
-            Target::Transactions { pool, open } => match open.take() {
-                None => Ok(Vec::new()),
-                Some(producer) => {
-                    let committable = pool.prepare(self.context.subtask, producer)?;
-                    Ok(committable.into_iter().collect())
+            Target::Transactions { pool, open } => {
+                if !is_final {
+                    pool.note_checkpoint();
                 }
-            },
+                match open.take() {
+                    None => Ok(Vec::new()),
+                    Some(producer) => Ok(vec![pool.prepare(self.context.subtask, producer)?]),
+                }
+            }
         }
     }
 
     /// What belongs to a checkpoint already is left to be committed.
     fn abort(&mut self) {
-        if let Target::Transactions { open, .. } = &mut self.target
-            && let Some(open) = open.take()
+        let Target::Transactions { pool, open } = &mut self.target else {
+            return;
+        };
+        if let Some(open) = open.take()
             && let Err(error) = open.producer.abort_transaction()
         {
             tracing::warn!(%error, id = open.id, "a transaction stays open until it times out");
         }
+        pool.abort_prepared(self.context.subtask);
     }
 }
