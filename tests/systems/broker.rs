@@ -36,7 +36,13 @@ impl Broker {
         };
         broker.configure().map_err(|e| e.to_string())?;
         let output = broker
-            .java(&["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c"])
+            .java(&[
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                "MkU3OEVBNTcwNTJENDM2Qk",
+                "-c",
+            ])
             .arg(broker.folder.path().join("server.properties"))
             .output()
             .map_err(|e| format!("java: {e}"))?;
@@ -79,7 +85,12 @@ impl Broker {
     pub fn java(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("java");
         command
-            .args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+            .args([
+                "-Xmx384m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-cp",
+            ])
             .arg(jars::class_path(&self.jars))
             .args(arguments)
             .stdin(Stdio::null());

@@ -46,7 +46,11 @@ impl Clients {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         Self {
             address: address.to_string(),
-            runtime: runtime.worker_threads(1).enable_all().build().expect("a runtime"),
+            runtime: runtime
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("a runtime"),
         }
     }
 
@@ -71,7 +75,9 @@ impl Clients {
         }
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let admin = self.admin();
-        let created = self.runtime.block_on(admin.create_topics([&topic], &options));
+        let created = self
+            .runtime
+            .block_on(admin.create_topics([&topic], &options));
         created.expect("an answer")[0].as_ref().expect("a topic");
     }
 
@@ -79,8 +85,12 @@ impl Clients {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let admin = self.admin();
         let more = NewPartitions::new(name, count);
-        let created = self.runtime.block_on(admin.create_partitions([&more], &options));
-        created.expect("an answer")[0].as_ref().expect("more partitions");
+        let created = self
+            .runtime
+            .block_on(admin.create_partitions([&more], &options));
+        created.expect("an answer")[0]
+            .as_ref()
+            .expect("more partitions");
     }
 
     /// Produces to the partitions that the records name.
@@ -122,7 +132,9 @@ impl Clients {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest");
         let consumer: BaseConsumer = config.create().expect("a consumer");
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+        let metadata = consumer
+            .fetch_metadata(Some(topic), PATIENCE)
+            .expect("metadata");
         let count = metadata.topics()[0].partitions().len();
         let mut list = TopicPartitionList::new();
         for partition in 0..count {
@@ -138,7 +150,10 @@ impl Clients {
                 Some(Err(_)) | None => {}
             }
         }
-        assert_eq!(ended, count, "the partitions of {topic} are read to their end");
+        assert_eq!(
+            ended, count,
+            "the partitions of {topic} are read to their end"
+        );
         records.sort_by_key(|r| (r.partition, r.offset));
         records
     }
@@ -175,7 +190,10 @@ fn record_of(message: &impl Message) -> Record {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut headers = BTreeMap::new();
     for header in message.headers().into_iter().flat_map(|h| h.iter()) {
-        headers.insert(header.key.to_string(), text(header.value.unwrap_or_default()));
+        headers.insert(
+            header.key.to_string(),
+            text(header.value.unwrap_or_default()),
+        );
     }
     Record {
         partition: message.partition(),

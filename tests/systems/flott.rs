@@ -33,7 +33,6 @@ impl Script {
         command
     }
 
-
     /// Runs to the end.
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("flott starts")
@@ -59,6 +58,13 @@ impl Running {
     pub fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+
+    /// Ctrl-C; gives whether it ended by that within half a minute.
+    pub fn interrupt(&mut self) -> bool {
+        let id = self.0.id().to_string();
+        let _ = Command::new("kill").args(["-INT", &id]).status();
+        crate::waiting::wait_for(std::time::Duration::from_secs(30), || !self.is_running())
     }
 
     pub fn is_running(&mut self) -> bool {

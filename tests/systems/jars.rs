@@ -38,18 +38,27 @@ pub fn resolve() -> Result<PathBuf, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", folder.display());
     std::fs::create_dir_all(&folder).map_err(failed)?;
     std::fs::write(folder.join("pom.xml"), pom()).map_err(failed)?;
-    eprintln!("resolving Apache Kafka {KAFKA_VERSION} into {}", folder.display());
+    eprintln!(
+        "resolving Apache Kafka {KAFKA_VERSION} into {}",
+        folder.display()
+    );
     let output = Command::new("mvn")
         .args(["--batch-mode", "--quiet", "--strict-checksums"])
         .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
-        .arg(format!("-DoutputDirectory={}", folder.join("jars").display()))
+        .arg(format!(
+            "-DoutputDirectory={}",
+            folder.join("jars").display()
+        ))
         .current_dir(&folder)
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("mvn: {e}"))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stdout);
-        let error = text.lines().find(|l| l.contains("ERROR")).unwrap_or("it failed");
+        let error = text
+            .lines()
+            .find(|l| l.contains("ERROR"))
+            .unwrap_or("it failed");
         return Err(format!("mvn: {error}"));
     }
     std::fs::write(folder.join("complete"), KAFKA_VERSION).map_err(failed)?;

@@ -10,6 +10,7 @@ mod exactly_once;
 mod flott;
 mod jars;
 mod reading;
+mod resume;
 mod upsert;
 mod waiting;
 mod writing;
@@ -36,7 +37,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One broker and two cores: side by side the tests would only wait for each other.
     arguments.test_threads.get_or_insert(1);
-    let cases: Vec<Case> = [reading::CASES, writing::CASES, upsert::CASES, exactly_once::CASES].concat();
+    let lists = [
+        reading::CASES,
+        writing::CASES,
+        upsert::CASES,
+        exactly_once::CASES,
+        resume::CASES,
+    ];
+    let cases: Vec<Case> = lists.concat();
     let kafka = match arguments.list {
         true => Err("tests are listed only".to_string()),
         false => start(),
@@ -52,7 +60,10 @@ fn main() -> ExitCode {
         }
         Err(reason) => {
             if !arguments.list {
-                eprintln!("SKIPPED: {} tests against Apache Kafka: {reason}", cases.len());
+                eprintln!(
+                    "SKIPPED: {} tests against Apache Kafka: {reason}",
+                    cases.len()
+                );
             }
             let trial = |(name, _): Case| {
                 Trial::test(format!("kafka/{name}"), || Ok(())).with_ignored_flag(true)

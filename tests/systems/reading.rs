@@ -29,7 +29,9 @@ fn numbers(kafka: &Kafka, topic: &str) {
         timestamp_ms: 1_700_000_000_000 + i64::from(n % 10) * 1_000,
         ..Record::value(partition, format!("{{\"n\":{n}}}"))
     };
-    let all = (0..5).map(|n| record(0, n)).chain((10..15).map(|n| record(1, n)));
+    let all = (0..5)
+        .map(|n| record(0, n))
+        .chain((10..15).map(|n| record(1, n)));
     kafka.clients.produce(topic, &all.collect::<Vec<_>>());
 }
 
@@ -56,7 +58,10 @@ fn startup_modes(kafka: &Kafka) -> Result<(), Failed> {
     numbers(kafka, "startup");
     kafka.clients.commit("startup-group", "startup", 0, 3);
     let cases = [
-        ("'scan.startup.mode' = 'earliest-offset'", "0 1 2 3 4 10 11 12 13 14"),
+        (
+            "'scan.startup.mode' = 'earliest-offset'",
+            "0 1 2 3 4 10 11 12 13 14",
+        ),
         ("'scan.startup.mode' = 'latest-offset'", ""),
         (
             "'properties.group.id' = 'startup-group', 'properties.auto.offset.reset' = 'latest'",
@@ -77,7 +82,8 @@ fn startup_modes(kafka: &Kafka) -> Result<(), Failed> {
         ),
     ];
     for (options, expected) in cases {
-        let options = format!("'topic' = 'startup', 'scan.bounded.mode' = 'latest-offset', {options}");
+        let options =
+            format!("'topic' = 'startup', 'scan.bounded.mode' = 'latest-offset', {options}");
         expect(read_numbers(kafka, &options)?, expected.to_string())
             .map_err(|e| format!("{options}: {e}"))?;
     }
@@ -92,10 +98,15 @@ fn startup_modes(kafka: &Kafka) -> Result<(), Failed> {
 fn bounded_modes(kafka: &Kafka) -> Result<(), Failed> {
     numbers(kafka, "bounded");
     for partition in [0, 1] {
-        kafka.clients.commit("bounded-group", "bounded", partition, 2);
+        kafka
+            .clients
+            .commit("bounded-group", "bounded", partition, 2);
     }
     let cases = [
-        ("'scan.bounded.mode' = 'latest-offset'", "0 1 2 3 4 10 11 12 13 14"),
+        (
+            "'scan.bounded.mode' = 'latest-offset'",
+            "0 1 2 3 4 10 11 12 13 14",
+        ),
         (
             "'scan.bounded.mode' = 'group-offsets', 'properties.group.id' = 'bounded-group'",
             "0 1 10 11",
@@ -140,7 +151,10 @@ fn metadata_columns(kafka: &Kafka) -> Result<(), Failed> {
                  SELECT n, tp, p, `offset`, ts, kind, e, CAST(headers['h'] AS STRING) FROM t;";
     let expected = "1|metadata|0|0|2023-11-14 22:13:20.123|CreateTime|0|v";
     expect(rows(&format!("{sql}{query}"))?, vec![expected.to_string()])?;
-    expect(rows(&format!("{sql}SELECT COUNT(*), MAX(`offset`) FROM t;"))?.len(), 1)?;
+    expect(
+        rows(&format!("{sql}SELECT COUNT(*), MAX(`offset`) FROM t;"))?.len(),
+        1,
+    )?;
     Ok(())
 }
 
@@ -160,13 +174,19 @@ fn keys(kafka: &Kafka) -> Result<(), Failed> {
              'value.fields-include' = 'EXCEPT_KEY', {BOUNDED}"
         ),
     );
-    expect(rows(&format!("{prefixed}SELECT * FROM t;"))?, vec!["7|8|a".to_string()])?;
+    expect(
+        rows(&format!("{prefixed}SELECT * FROM t;"))?,
+        vec!["7|8|a".to_string()],
+    )?;
     let all = table(
         kafka,
         "id INT, v STRING",
         &format!("{both}, 'key.fields' = 'id', {BOUNDED}"),
     );
-    expect(rows(&format!("{all}SELECT * FROM t;"))?, vec!["8|a".to_string()])?;
+    expect(
+        rows(&format!("{all}SELECT * FROM t;"))?,
+        vec!["8|a".to_string()],
+    )?;
     let raw = table(
         kafka,
         "k STRING, id INT, v STRING",
@@ -176,14 +196,19 @@ fn keys(kafka: &Kafka) -> Result<(), Failed> {
              'value.fields-include' = 'EXCEPT_KEY', {BOUNDED}"
         ),
     );
-    expect(rows(&format!("{raw}SELECT v, k FROM t;"))?, vec!["a|{\"id\":7}".to_string()])?;
+    expect(
+        rows(&format!("{raw}SELECT v, k FROM t;"))?,
+        vec!["a|{\"id\":7}".to_string()],
+    )?;
     Ok(())
 }
 
 fn lists_and_patterns(kafka: &Kafka) -> Result<(), Failed> {
     for (topic, n) in [("many-a", 1), ("many-b", 2), ("other-many-c", 3)] {
         kafka.clients.create_topic(topic, 1);
-        kafka.clients.produce(topic, &[Record::value(0, format!("{{\"n\":{n}}}"))]);
+        kafka
+            .clients
+            .produce(topic, &[Record::value(0, format!("{{\"n\":{n}}}"))]);
     }
     let read = |topics: &str| read_numbers(kafka, &format!("{topics}, {BOUNDED}"));
     expect(read("'topic' = 'many-a;other-many-c'")?, "1 3".to_string())?;
@@ -194,7 +219,10 @@ fn lists_and_patterns(kafka: &Kafka) -> Result<(), Failed> {
 fn new_partitions_are_found(kafka: &Kafka) -> Result<(), Failed> {
     kafka.clients.create_topic("growing", 1);
     kafka.clients.create_topic("growing-out", 1);
-    let connect = format!("'connector' = 'kafka', 'properties.bootstrap.servers' = '{}'", kafka.address);
+    let connect = format!(
+        "'connector' = 'kafka', 'properties.bootstrap.servers' = '{}'",
+        kafka.address
+    );
     let script = Script::new(&format!(
         "CREATE TABLE a (n INT) WITH ({connect}, 'topic' = 'growing', 'format' = 'json', \
          'scan.startup.mode' = 'latest-offset', 'scan.topic-partition-discovery.interval' = '200 ms', \
@@ -206,11 +234,18 @@ fn new_partitions_are_found(kafka: &Kafka) -> Result<(), Failed> {
     let mut running = script.start(&["-p", "2"]);
     kafka.clients.add_partitions("growing", 3);
     pause(Duration::from_millis(300));
-    kafka.clients.produce("growing", &[Record::value(2, "{\"n\":5}")]);
+    kafka
+        .clients
+        .produce("growing", &[Record::value(2, "{\"n\":5}")]);
     let found = wait_for(Duration::from_secs(60), || {
         !running.is_running() || !kafka.clients.consume("growing-out").is_empty()
     });
-    let values: Vec<_> = kafka.clients.consume("growing-out").into_iter().map(|r| r.value).collect();
+    let values: Vec<_> = kafka
+        .clients
+        .consume("growing-out")
+        .into_iter()
+        .map(|r| r.value)
+        .collect();
     expect(found && running.is_running(), true).map_err(|_| script.errors())?;
     expect(values, vec![Some("{\"n\":5}".to_string())])?;
     Ok(())
@@ -223,12 +258,25 @@ fn null_and_malformed_values(kafka: &Kafka) -> Result<(), Failed> {
         ..Record::default()
     };
     let good = |n: i32| Record::value(0, format!("{{\"n\":{n}}}"));
-    kafka.clients.produce("faulty", &[good(1), null, good(2), Record::value(0, "{\"n\":")]);
+    kafka.clients.produce(
+        "faulty",
+        &[good(1), null, good(2), Record::value(0, "{\"n\":")],
+    );
     let skip = "'topic' = 'faulty', 'json.ignore-parse-errors' = 'true'";
-    expect(read_numbers(kafka, &format!("{skip}, {BOUNDED}"))?, "1 2".to_string())?;
-    let raw = table(kafka, "v STRING", &format!("'topic' = 'faulty', 'format' = 'raw', {BOUNDED}"));
+    expect(
+        read_numbers(kafka, &format!("{skip}, {BOUNDED}"))?,
+        "1 2".to_string(),
+    )?;
+    let raw = table(
+        kafka,
+        "v STRING",
+        &format!("'topic' = 'faulty', 'format' = 'raw', {BOUNDED}"),
+    );
     let expected = ["NULL", "{\"n\":", "{\"n\":1}", "{\"n\":2}"];
-    expect(rows(&format!("{raw}SELECT v FROM t;"))?, expected.map(String::from).to_vec())?;
+    expect(
+        rows(&format!("{raw}SELECT v FROM t;"))?,
+        expected.map(String::from).to_vec(),
+    )?;
     match read_numbers(kafka, &format!("'topic' = 'faulty', {BOUNDED}")) {
         Err(error) if error.contains("topic 'faulty' partition 0 offset 3") => Ok(()),
         other => Err(format!("{other:?}").into()),
@@ -238,9 +286,14 @@ fn null_and_malformed_values(kafka: &Kafka) -> Result<(), Failed> {
 fn committed_offsets(kafka: &Kafka) -> Result<(), Failed> {
     kafka.clients.create_topic("positions", 1);
     kafka.clients.create_topic("positions-out", 1);
-    let records: Vec<Record> = (0..3).map(|n| Record::value(0, format!("{{\"n\":{n}}}"))).collect();
+    let records: Vec<Record> = (0..3)
+        .map(|n| Record::value(0, format!("{{\"n\":{n}}}")))
+        .collect();
     kafka.clients.produce("positions", &records);
-    let connect = format!("'connector' = 'kafka', 'properties.bootstrap.servers' = '{}', 'format' = 'json'", kafka.address);
+    let connect = format!(
+        "'connector' = 'kafka', 'properties.bootstrap.servers' = '{}', 'format' = 'json'",
+        kafka.address
+    );
     let sql = format!(
         "CREATE TABLE a (n INT) WITH ({connect}, 'topic' = 'positions', \
          'scan.startup.mode' = 'earliest-offset', 'properties.group.id' = 'positions-group');\n\
@@ -251,7 +304,8 @@ fn committed_offsets(kafka: &Kafka) -> Result<(), Failed> {
     let script = Script::new(&sql);
     let mut running = script.start(&["-p", "1"]);
     let is_committed = wait_for(Duration::from_secs(60), || {
-        !running.is_running() || kafka.clients.committed("positions-group", "positions", 0) == Some(3)
+        !running.is_running()
+            || kafka.clients.committed("positions-group", "positions", 0) == Some(3)
     });
     match is_committed && running.is_running() {
         true => Ok(()),
@@ -260,7 +314,11 @@ fn committed_offsets(kafka: &Kafka) -> Result<(), Failed> {
 }
 
 fn a_missing_topic_is_named(kafka: &Kafka) -> Result<(), Failed> {
-    let sql = table(kafka, "n INT", &format!("'topic' = 'nowhere', 'format' = 'json', {BOUNDED}"));
+    let sql = table(
+        kafka,
+        "n INT",
+        &format!("'topic' = 'nowhere', 'format' = 'json', {BOUNDED}"),
+    );
     match rows_with(&format!("{sql}SELECT n FROM t;"), &["-p", "1"]) {
         Err(error) if error.contains("topic 'nowhere' does not exist") => Ok(()),
         other => Err(format!("{other:?}").into()),

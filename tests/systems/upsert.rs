@@ -40,13 +40,21 @@ fn an_aggregation_is_upserted(kafka: &Kafka) -> Result<(), Failed> {
         kafka.address,
         upsert(kafka, "counts", "")
     );
-    rows(&format!("{sql}INSERT INTO u SELECT w, COUNT(*) FROM words GROUP BY w;"))?;
+    rows(&format!(
+        "{sql}INSERT INTO u SELECT w, COUNT(*) FROM words GROUP BY w;"
+    ))?;
     let mut last = std::collections::BTreeMap::new();
     for record in kafka.clients.consume("counts") {
-        last.insert(record.key.unwrap_or_default(), record.value.unwrap_or_default());
+        last.insert(
+            record.key.unwrap_or_default(),
+            record.value.unwrap_or_default(),
+        );
     }
     let expected = [("a", 3), ("b", 2), ("c", 1)].map(|(k, c)| {
-        (format!("{{\"k\":\"{k}\"}}"), format!("{{\"k\":\"{k}\",\"c\":{c}}}"))
+        (
+            format!("{{\"k\":\"{k}\"}}"),
+            format!("{{\"k\":\"{k}\",\"c\":{c}}}"),
+        )
     });
     expect(last.into_iter().collect::<Vec<_>>(), expected.to_vec())?;
     Ok(())
@@ -81,7 +89,11 @@ fn tombstones_delete(kafka: &Kafka) -> Result<(), Failed> {
         "{source}{sums}INSERT INTO s SELECT one, SUM(c), COUNT(*) \
          FROM (SELECT 1 AS one, c FROM u) GROUP BY one;"
     ))?;
-    let last = kafka.clients.consume("latest-sums").pop().and_then(|r| r.value);
+    let last = kafka
+        .clients
+        .consume("latest-sums")
+        .pop()
+        .and_then(|r| r.value);
     expect(last, Some("{\"one\":1,\"total\":14,\"n\":2}".to_string()))?;
     Ok(())
 }

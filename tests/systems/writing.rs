@@ -15,12 +15,21 @@ pub const CASES: &[Case] = &[
     ("keys_find_javas_partitions", keys_find_javas_partitions),
     ("fixed_partitioner", fixed_partitioner),
     ("time_and_headers_are_written", time_and_headers_are_written),
-    ("changes_need_a_format_that_holds_them", changes_need_a_format_that_holds_them),
-    ("a_message_that_is_too_large_is_named", a_message_that_is_too_large_is_named),
+    (
+        "changes_need_a_format_that_holds_them",
+        changes_need_a_format_that_holds_them,
+    ),
+    (
+        "a_message_that_is_too_large_is_named",
+        a_message_that_is_too_large_is_named,
+    ),
 ];
 
 fn connect(kafka: &Kafka) -> String {
-    format!("'connector' = 'kafka', 'properties.bootstrap.servers' = '{}'", kafka.address)
+    format!(
+        "'connector' = 'kafka', 'properties.bootstrap.servers' = '{}'",
+        kafka.address
+    )
 }
 
 fn keys_and_values_are_written(kafka: &Kafka) -> Result<(), Failed> {
@@ -32,10 +41,21 @@ fn keys_and_values_are_written(kafka: &Kafka) -> Result<(), Failed> {
          INSERT INTO t VALUES (1, 'a'), (2, CAST(NULL AS STRING));",
         connect(kafka)
     ))?;
-    let mut found: Vec<_> = kafka.clients.consume("written").into_iter().map(|r| (r.key, r.value)).collect();
+    let mut found: Vec<_> = kafka
+        .clients
+        .consume("written")
+        .into_iter()
+        .map(|r| (r.key, r.value))
+        .collect();
     found.sort();
     let pair = |k: &str, v: &str| (Some(k.to_string()), Some(v.to_string()));
-    expect(found, vec![pair("{\"id\":1}", "{\"v\":\"a\"}"), pair("{\"id\":2}", "{\"v\":null}")])?;
+    expect(
+        found,
+        vec![
+            pair("{\"id\":1}", "{\"v\":\"a\"}"),
+            pair("{\"id\":2}", "{\"v\":null}"),
+        ],
+    )?;
     Ok(())
 }
 
@@ -46,7 +66,11 @@ fn keys_find_javas_partitions(kafka: &Kafka) -> Result<(), Failed> {
     let keys: Vec<String> = (0..40).map(|n| format!("key-{n}")).collect();
     let broker = kafka.broker.lock().map_err(|e| e.to_string())?;
     let mut producer = broker
-        .java(&["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", &kafka.address])
+        .java(&[
+            "org.apache.kafka.tools.ConsoleProducer",
+            "--bootstrap-server",
+            &kafka.address,
+        ])
         .args(["--topic", "java", "--property", "parse.key=true"])
         .args(["--property", "key.separator=="])
         .stdin(Stdio::piped())
@@ -54,7 +78,11 @@ fn keys_find_javas_partitions(kafka: &Kafka) -> Result<(), Failed> {
         .stderr(Stdio::null())
         .spawn()?;
     let lines: String = keys.iter().map(|k| format!("{k}=java\n")).collect();
-    producer.stdin.take().ok_or("no input")?.write_all(lines.as_bytes())?;
+    producer
+        .stdin
+        .take()
+        .ok_or("no input")?
+        .write_all(lines.as_bytes())?;
     expect(producer.wait()?.success(), true)?;
     let values: Vec<String> = keys.iter().map(|k| format!("('{k}', 'flott')")).collect();
     rows(&format!(
@@ -66,14 +94,29 @@ fn keys_find_javas_partitions(kafka: &Kafka) -> Result<(), Failed> {
     ))?;
     let mut places: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
     for record in kafka.clients.consume("java") {
-        places.entry(record.key.unwrap_or_default()).or_default().insert(record.partition);
+        places
+            .entry(record.key.unwrap_or_default())
+            .or_default()
+            .insert(record.partition);
     }
     expect(places.len(), keys.len())?;
     let torn: Vec<_> = places.iter().filter(|(_, p)| p.len() > 1).collect();
     expect(torn, vec![])?;
     let output = broker
-        .java(&["org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", &kafka.address])
-        .args(["--topic", "java", "--from-beginning", "--max-messages", "80", "--timeout-ms", "60000"])
+        .java(&[
+            "org.apache.kafka.tools.consumer.ConsoleConsumer",
+            "--bootstrap-server",
+            &kafka.address,
+        ])
+        .args([
+            "--topic",
+            "java",
+            "--from-beginning",
+            "--max-messages",
+            "80",
+            "--timeout-ms",
+            "60000",
+        ])
         .stderr(Stdio::null())
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

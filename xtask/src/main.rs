@@ -38,9 +38,7 @@ enum Task {
         bless: bool,
     },
     /// Gets another system that tests run against, into the user's cache folder: `kafka`.
-    Systems {
-        name: String,
-    },
+    Systems { name: String },
     /// Write the pages about connectors and formats from their lists of options.
     Docs,
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.

@@ -88,11 +88,12 @@ impl MessageDecoder {
             ..request.clone()
         };
         let layout = &plan.layout;
-        let value = layout.value.format.create_decoder(&with_size(&plan.value))?;
+        let value = layout
+            .value
+            .format
+            .create_decoder(&with_size(&plan.value))?;
         let key = match (&layout.key, &plan.key) {
-            (Some(part), Some(request)) => {
-                Some(part.format.create_decoder(&with_size(request))?)
-            }
+            (Some(part), Some(request)) => Some(part.format.create_decoder(&with_size(request))?),
             _ => None,
         };
         let of_value = |o: &Origin| matches!(o, Origin::Value(_));
@@ -215,7 +216,9 @@ impl MessageDecoder {
     fn batch(&self, columns: Vec<ArrayRef>, num_rows: usize) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(num_rows));
         let schema = self.plan.schema.clone();
-        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
     }
 
     fn finish_tracked(
@@ -275,7 +278,14 @@ impl MessageDecoder {
         };
         let has_kinds = values.is_some_and(|v| v.kinds().is_some());
         let is_needed = self.plan.layout.is_upsert || has_kinds;
-        is_needed.then(|| self.rows.values.iter().map(of_row).collect::<Vec<_>>().into())
+        is_needed.then(|| {
+            self.rows
+                .values
+                .iter()
+                .map(of_row)
+                .collect::<Vec<_>>()
+                .into()
+        })
     }
 }
 
@@ -291,7 +301,10 @@ fn picked(
     };
     let column = decoded.column(column);
     let is_all = rows.len() == column.len()
-        && rows.iter().enumerate().all(|(i, row)| *row == Some(i as u32));
+        && rows
+            .iter()
+            .enumerate()
+            .all(|(i, row)| *row == Some(i as u32));
     match is_all {
         true => Ok(column.clone()),
         false => Ok(take(column, &UInt32Array::from(rows.to_vec()), None)?),

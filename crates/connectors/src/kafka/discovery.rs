@@ -66,11 +66,7 @@ pub(super) struct KafkaEnumerator {
 }
 
 impl KafkaEnumerator {
-    pub fn start(
-        plan: DiscoveryPlan,
-        parallelism: usize,
-        restored: Option<&[u8]>,
-    ) -> Result<Self> {
+    pub fn start(plan: DiscoveryPlan, parallelism: usize, restored: Option<&[u8]>) -> Result<Self> {
         let mut found = Found::default();
         if let Some(bytes) = restored {
             found.restore(&mut Decoding(bytes), parallelism)?;
@@ -197,13 +193,24 @@ fn discover(
     let (new, is_first): (Vec<_>, bool) = {
         let found = found.lock();
         let is_new = |p: &TopicPartition| !found.seen.contains(p);
-        (all.into_iter().filter(is_new).collect(), !found.is_discovered)
+        (
+            all.into_iter().filter(is_new).collect(),
+            !found.is_discovered,
+        )
     };
     // What came into being while the job ran is read from its beginning.
-    let startup = if is_first { &plan.startup } else { &OffsetRule::Earliest };
+    let startup = if is_first {
+        &plan.startup
+    } else {
+        &OffsetRule::Earliest
+    };
     let starts = startup.resolve(consumer, &new)?;
     let ends = match &plan.bounded {
-        Some(rule) => rule.resolve(consumer, &new)?.into_iter().map(Some).collect(),
+        Some(rule) => rule
+            .resolve(consumer, &new)?
+            .into_iter()
+            .map(Some)
+            .collect(),
         None => vec![None; new.len()],
     };
     let mut found = found.lock();

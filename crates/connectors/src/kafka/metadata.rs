@@ -35,7 +35,12 @@ pub(super) fn columns() -> Vec<MetadataColumn> {
             false,
             "the epoch of the partition's leader that wrote it",
         ),
-        column("offset", "BIGINT NOT NULL", false, "its place in the partition"),
+        column(
+            "offset",
+            "BIGINT NOT NULL",
+            false,
+            "its place in the partition",
+        ),
         column(
             "timestamp",
             "TIMESTAMP_LTZ(3) NOT NULL",
@@ -89,8 +94,10 @@ impl MetadataKey {
             _ => can_cast_types(&from, &to),
         };
         if !fits {
-            let message =
-                format!("metadata column '{name}' cannot be read as {}", declared.logical);
+            let message = format!(
+                "metadata column '{name}' cannot be read as {}",
+                declared.logical
+            );
             return Err(Error::user("UNSUPPORTED_TYPE", message));
         }
         Ok(key)

@@ -71,17 +71,15 @@ impl PartitionList {
         partitions: impl ExactSizeIterator<Item = (&'a TopicPartition, i64)>,
     ) -> Result<Self> {
         // SAFETY: a plain allocation, freed in `drop`.
-        let list = Self(unsafe { rd::rd_kafka_topic_partition_list_new(partitions.len() as c_int) });
+        let list =
+            Self(unsafe { rd::rd_kafka_topic_partition_list_new(partitions.len() as c_int) });
         for (place, offset) in partitions {
             let topic = c_string(&place.topic)?;
             // SAFETY: the list is alive; the name is copied; the new element is written before
             // the list grows again.
             unsafe {
-                let added = rd::rd_kafka_topic_partition_list_add(
-                    list.0,
-                    topic.as_ptr(),
-                    place.partition,
-                );
+                let added =
+                    rd::rd_kafka_topic_partition_list_add(list.0, topic.as_ptr(), place.partition);
                 (*added).offset = offset;
             }
         }

@@ -25,7 +25,9 @@ pub(super) enum OffsetRule {
     Earliest,
     Latest,
     /// What the group has committed, and where to begin when that is nothing.
-    Group { otherwise: Option<bool> },
+    Group {
+        otherwise: Option<bool>,
+    },
     /// The first message not older than this, in ms.
     Timestamp(i64),
     Specific(BTreeMap<i32, i64>),
@@ -73,9 +75,11 @@ impl OffsetRule {
         Ok(match mode.to_ascii_lowercase().as_str() {
             "earliest-offset" => Self::Earliest,
             "latest-offset" => Self::Latest,
-            "timestamp" => {
-                Self::Timestamp(options.integer(timestamp)?.ok_or_else(|| needed(timestamp))?)
-            }
+            "timestamp" => Self::Timestamp(
+                options
+                    .integer(timestamp)?
+                    .ok_or_else(|| needed(timestamp))?,
+            ),
             "specific-offsets" => {
                 let text = options.get(offsets.key).ok_or_else(|| needed(offsets))?;
                 Self::Specific(specific_offsets(offsets.key, text)?)
@@ -101,11 +105,7 @@ impl OffsetRule {
     /// # Errors
     /// A user error when the group has committed nothing and the table does not say what then; an
     /// external one when a broker does not answer.
-    pub fn resolve(
-        &self,
-        consumer: &BaseConsumer,
-        places: &[TopicPartition],
-    ) -> Result<Vec<i64>> {
+    pub fn resolve(&self, consumer: &BaseConsumer, places: &[TopicPartition]) -> Result<Vec<i64>> {
         match self {
             Self::Earliest => each(places, |p| Ok(watermarks(consumer, p)?.0)),
             Self::Latest => each(places, |p| Ok(watermarks(consumer, p)?.1)),
@@ -113,7 +113,11 @@ impl OffsetRule {
             Self::Group { otherwise } => by_group(consumer, places, *otherwise),
             Self::Specific(offsets) => {
                 let given = |p: &TopicPartition| offsets.get(&p.partition).copied();
-                let rest: Vec<_> = places.iter().filter(|p| given(p).is_none()).cloned().collect();
+                let rest: Vec<_> = places
+                    .iter()
+                    .filter(|p| given(p).is_none())
+                    .cloned()
+                    .collect();
                 // As in Flink: partitions that are not named go on where the group is.
                 let mut of_rest = by_group(consumer, &rest, Some(true))?.into_iter();
                 Ok(places
@@ -140,7 +144,10 @@ fn watermarks(consumer: &BaseConsumer, place: &TopicPartition) -> Result<(i64, i
 }
 
 fn failed(place: &TopicPartition, error: &KafkaError) -> Error {
-    let what = format!("offsets of topic '{}' partition {}", place.topic, place.partition);
+    let what = format!(
+        "offsets of topic '{}' partition {}",
+        place.topic, place.partition
+    );
     kafka_error(what, error)
 }
 
@@ -244,7 +251,10 @@ mod tests {
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> Options {
-        pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect()
     }
 
     #[test]
@@ -257,7 +267,12 @@ mod tests {
     #[test]
     fn a_mode_names_the_option_that_it_lacks() {
         let error = OffsetRule::startup(&options(&[("scan.startup.mode", "timestamp")]));
-        assert!(error.unwrap_err().message().contains("scan.startup.timestamp-millis"));
+        assert!(
+            error
+                .unwrap_err()
+                .message()
+                .contains("scan.startup.timestamp-millis")
+        );
         let error = OffsetRule::startup(&options(&[]));
         assert!(error.unwrap_err().message().contains("properties.group.id"));
         assert_eq!(OffsetRule::bounded(&options(&[])).unwrap(), None);

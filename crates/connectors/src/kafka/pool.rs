@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flott_core::Result;
 use flott_core::clock::{Clock, SystemClock};
@@ -52,6 +52,8 @@ pub(super) struct TransactionPool {
     config: ClientConfig,
     client: TransactionClient,
     is_cancelled: Arc<AtomicBool>,
+    /// Whether any writer of this attempt has met a checkpoint's barrier.
+    has_checkpoints: AtomicBool,
     free: Mutex<BTreeMap<usize, Free>>,
     /// By transactional id.
     prepared: Mutex<BTreeMap<String, Prepared>>,
@@ -71,8 +73,39 @@ impl TransactionPool {
             topic,
             config,
             is_cancelled,
+            has_checkpoints: AtomicBool::new(false),
             free: Mutex::default(),
             prepared: Mutex::default(),
+        }
+    }
+
+    /// Another attempt begins.
+    pub fn begin_attempt(&self) {
+        self.has_checkpoints.store(false, Ordering::SeqCst);
+    }
+
+    /// A checkpoint's barrier has come to a writer.
+    pub fn note_checkpoint(&self) {
+        self.has_checkpoints.store(true, Ordering::SeqCst);
+    }
+
+    /// The job has failed: what a writer prepared at its end is aborted if no checkpoint can hold
+    /// it. Otherwise it is left to the next attempt, which knows.
+    pub fn abort_prepared(&self, subtask: usize) {
+        if self.has_checkpoints.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut prepared = self.prepared.lock();
+        let (own, others) = std::mem::take(&mut *prepared)
+            .into_iter()
+            .partition(|(_, p)| p.subtask == subtask);
+        *prepared = others;
+        drop(prepared);
+        let own: BTreeMap<String, Prepared> = own;
+        for (id, prepared) in own {
+            if let Err(error) = prepared.producer.producer.abort_transaction() {
+                tracing::warn!(%error, id, "a transaction stays open until it times out");
+            }
         }
     }
 
@@ -115,8 +148,7 @@ impl TransactionPool {
                 let id = format!("{}-{subtask}-{number}", self.prefix);
                 let mut config = self.config.clone();
                 config.set("transactional.id", &id);
-                let producer =
-                    TopicProducer::new(&config, &self.topic, self.is_cancelled.clone())?;
+                let producer = TopicProducer::new(&config, &self.topic, self.is_cancelled.clone())?;
                 producer.init_transactions()?;
                 PooledProducer {
                     id,
@@ -129,7 +161,7 @@ impl TransactionPool {
     }
 
     /// Everything is delivered: the transaction can be committed from now on, by anyone.
-    pub fn prepare(&self, subtask: usize, producer: PooledProducer) -> Result<Option<Committable>> {
+    pub fn prepare(&self, subtask: usize, producer: PooledProducer) -> Result<Committable> {
         producer.producer.flush()?;
         let Some(transaction) = self.client.open_transaction(&producer.id)? else {
             return Err(flott_core::Error::external(
@@ -149,7 +181,7 @@ impl TransactionPool {
         };
         let id = prepared.producer.id.clone();
         self.prepared.lock().insert(id, prepared);
-        Ok(Some(committable))
+        Ok(committable)
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<()> {
@@ -158,7 +190,11 @@ impl TransactionPool {
             let is_here = all
                 .get(&transaction.id)
                 .is_some_and(|p| p.transaction == *transaction);
-            if is_here { all.remove(&transaction.id) } else { None }
+            if is_here {
+                all.remove(&transaction.id)
+            } else {
+                None
+            }
         };
         let now_ms = SystemClock.now_ms();
         let Some(prepared) = prepared else {

@@ -60,7 +60,11 @@ impl Records {
 
     pub fn key(&self, index: usize) -> Option<&[u8]> {
         let end = *self.key_ends.get(index)?;
-        let start = if index == 0 { 0 } else { self.key_ends[index - 1] };
+        let start = if index == 0 {
+            0
+        } else {
+            self.key_ends[index - 1]
+        };
         Some(&self.keys[start..end])
     }
 
@@ -69,7 +73,11 @@ impl Records {
             return None;
         }
         let end = *self.value_ends.get(index)?;
-        let start = if index == 0 { 0 } else { self.value_ends[index - 1] };
+        let start = if index == 0 {
+            0
+        } else {
+            self.value_ends[index - 1]
+        };
         Some(&self.values[start..end])
     }
 
@@ -94,7 +102,9 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
             let what = format!("topic '{}': a message is not delivered", message.topic());
-            self.0.lock().get_or_insert_with(|| kafka_error(what, error));
+            self.0
+                .lock()
+                .get_or_insert_with(|| kafka_error(what, error));
         }
     }
 }

@@ -209,7 +209,12 @@ impl BrokerConnection {
         Err(last)
     }
 
-    fn ask(&mut self, (key, version): (i16, i16), is_flexible: bool, body: Request) -> Result<Answer> {
+    fn ask(
+        &mut self,
+        (key, version): (i16, i16),
+        is_flexible: bool,
+        body: Request,
+    ) -> Result<Answer> {
         self.correlation += 1;
         let mut request = Request::default()
             .int16(key)
@@ -230,7 +235,10 @@ impl BrokerConnection {
         self.stream.read_exact(&mut length).map_err(failed)?;
         let length = usize::try_from(i32::from_be_bytes(length)).map_err(|_| torn())?;
         if length > MAX_ANSWER_BYTES {
-            return Err(Error::external("KAFKA", format!("an answer of {length} bytes")));
+            return Err(Error::external(
+                "KAFKA",
+                format!("an answer of {length} bytes"),
+            ));
         }
         let mut bytes = vec![0; length];
         self.stream.read_exact(&mut bytes).map_err(failed)?;

@@ -126,7 +126,10 @@ impl KafkaReader {
 
     /// The rows of a fetched batch; positions are behind it afterwards.
     fn decode(&mut self, batch: &MessageBatch) -> Result<Option<SourcePoll>> {
-        self.context.metrics.num_bytes_in.add(batch.num_bytes() as u64);
+        self.context
+            .metrics
+            .num_bytes_in
+            .add(batch.num_bytes() as u64);
         let mut wanted: Vec<&Message> = Vec::with_capacity(batch.messages.len());
         let mut splits: Vec<Option<KafkaSplit>> = batch
             .places
@@ -193,9 +196,9 @@ impl SourceReader for KafkaReader {
                 Some(time_ms) => SourcePoll::PendingUntil(time_ms),
                 None => SourcePoll::Pending,
             }),
-            Err(TryRecvError::Disconnected) => {
-                Err(Error::internal("the thread that fetches messages has ended"))
-            }
+            Err(TryRecvError::Disconnected) => Err(Error::internal(
+                "the thread that fetches messages has ended",
+            )),
         }
     }
 

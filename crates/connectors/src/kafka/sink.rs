@@ -193,7 +193,11 @@ fn guarantee(context: &TableContext<'_>) -> Result<Guarantee> {
         "none" => Ok(Guarantee::None),
         "exactly-once" => Ok(Guarantee::ExactlyOnce),
         "at-least-once" => Ok(Guarantee::AtLeastOnce),
-        other => Err(invalid(&GUARANTEE, other, "none, at-least-once or exactly-once")),
+        other => Err(invalid(
+            &GUARANTEE,
+            other,
+            "none, at-least-once or exactly-once",
+        )),
     }
 }
 
@@ -212,7 +216,10 @@ fn partitioner(context: &TableContext<'_>, layout: &MessageLayout) -> Result<Par
 
 fn flush_rule(context: &TableContext<'_>) -> Result<Option<FlushRule>> {
     let max_rows = context.options.integer(&FLUSH_MAX_ROWS)?.unwrap_or(0);
-    let interval = context.options.duration(&FLUSH_INTERVAL)?.unwrap_or_default();
+    let interval = context
+        .options
+        .duration(&FLUSH_INTERVAL)?
+        .unwrap_or_default();
     let interval_ms = interval.as_millis() as i64;
     match (max_rows > 0, interval_ms > 0) {
         (false, false) => Ok(None),
@@ -229,10 +236,7 @@ fn flush_rule(context: &TableContext<'_>) -> Result<Option<FlushRule>> {
 }
 
 /// The places of the metadata columns `timestamp` and `headers` in a row to be written.
-fn metadata(
-    context: &TableContext<'_>,
-    connector: &str,
-) -> Result<(Option<usize>, Option<usize>)> {
+fn metadata(context: &TableContext<'_>, connector: &str) -> Result<(Option<usize>, Option<usize>)> {
     let schema = context.table.sink_schema();
     let num_physical = context.table.physical_schema().len();
     let (mut timestamp, mut headers) = (None, None);
@@ -317,6 +321,7 @@ impl TableSink for KafkaSink {
     fn create_committer(&self) -> Result<Option<Box<dyn Committer>>> {
         self.is_cancelled.store(false, Ordering::SeqCst);
         Ok(self.pool.clone().map(|pool| {
+            pool.begin_attempt();
             let committer: Box<dyn Committer> = Box::new(TransactionCommitter { pool });
             committer
         }))

@@ -66,8 +66,10 @@ fn topics(context: &TableContext<'_>) -> Result<Topics> {
             }
         }
         (None, Some(pattern)) => Regex::new(pattern).map(Topics::Pattern).map_err(|error| {
-            let message =
-                format!("option '{}' is no regular expression: {error}", TOPIC_PATTERN.key);
+            let message = format!(
+                "option '{}' is no regular expression: {error}",
+                TOPIC_PATTERN.key
+            );
             Error::user("INVALID_OPTION", message)
         }),
         _ => Err(Error::user(
@@ -124,7 +126,10 @@ impl KafkaSource {
         };
         let topics = topics(context)?;
         if matches!((&startup, &topics), (OffsetRule::Specific(_), Topics::List(t)) if t.len() > 1)
-            || matches!((&startup, &topics), (OffsetRule::Specific(_), Topics::Pattern(_)))
+            || matches!(
+                (&startup, &topics),
+                (OffsetRule::Specific(_), Topics::Pattern(_))
+            )
         {
             return Err(Error::user(
                 "INVALID_OPTION",
@@ -205,7 +210,11 @@ fn decode_plan(
     };
     let (value, key) = (gathered.value, gathered.key);
     // A key that nobody asks for is not decoded.
-    let key = layout.key.as_ref().filter(|_| !key.is_empty()).map(|p| request_of(p, key));
+    let key = layout
+        .key
+        .as_ref()
+        .filter(|_| !key.is_empty())
+        .map(|p| request_of(p, key));
     Ok(DecodePlan {
         value: request_of(&layout.value, value),
         key,

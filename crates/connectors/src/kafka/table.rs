@@ -173,7 +173,8 @@ fn key_columns(
         physical.index_of(name).ok_or_else(|| {
             let known = physical.columns().iter().map(|c| c.name.as_str());
             let hint = flott_core::error::did_you_mean(name, known);
-            let message = format!("option 'key.fields' names '{name}', no column of the table{hint}");
+            let message =
+                format!("option 'key.fields' names '{name}', no column of the table{hint}");
             wrong("UNKNOWN_COLUMN", message)
         })
     };
@@ -195,7 +196,11 @@ fn unprefixed(physical: &Schema, columns: &[usize], prefix: &str) -> Result<Sche
             )),
         }
     };
-    columns.iter().map(column).collect::<Result<Vec<_>>>().map(Schema::new)
+    columns
+        .iter()
+        .map(column)
+        .collect::<Result<Vec<_>>>()
+        .map(Schema::new)
 }
 
 fn value_columns(

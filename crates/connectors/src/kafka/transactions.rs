@@ -52,7 +52,10 @@ pub(super) fn pause(duration: Duration) {
 impl TransactionClient {
     /// `bootstrap` as in `bootstrap.servers`.
     pub fn new(bootstrap: &str, is_cancelled: Arc<AtomicBool>) -> Self {
-        let servers = bootstrap.split(',').map(str::trim).filter(|s| !s.is_empty());
+        let servers = bootstrap
+            .split(',')
+            .map(str::trim)
+            .filter(|s| !s.is_empty());
         Self {
             bootstrap: servers.map(str::to_string).collect(),
             connections: Mutex::default(),
@@ -90,7 +93,9 @@ impl TransactionClient {
             None => BrokerConnection::open(address)?,
         };
         let answer = ask(&mut connection)?;
-        self.connections.lock().insert(address.to_string(), connection);
+        self.connections
+            .lock()
+            .insert(address.to_string(), connection);
         Ok(answer)
     }
 
@@ -112,7 +117,9 @@ impl TransactionClient {
         }
         match self.anywhere(|c| c.find_coordinator(id))? {
             Ok(address) => {
-                self.coordinators.lock().insert(id.to_string(), address.clone());
+                self.coordinators
+                    .lock()
+                    .insert(id.to_string(), address.clone());
                 Ok(Attempt::Done(address))
             }
             Err(code) if PASSING_ERRORS.contains(&code) => {
@@ -156,7 +163,12 @@ impl TransactionClient {
 
     fn describe(&self, id: &str) -> Result<TransactionDescription> {
         let what = format!("transaction '{id}'");
-        self.of_coordinator(id, &what, |d: &TransactionDescription| d.error, |c| c.describe(id))
+        self.of_coordinator(
+            id,
+            &what,
+            |d: &TransactionDescription| d.error,
+            |c| c.describe(id),
+        )
     }
 
     /// The open transaction of `id`; `None` when it has none, because nothing was written.
@@ -165,7 +177,10 @@ impl TransactionClient {
         if found.error != 0 {
             return Err(Error::external(
                 "KAFKA",
-                format!("transaction '{id}' cannot be described: error {}", found.error),
+                format!(
+                    "transaction '{id}' cannot be described: error {}",
+                    found.error
+                ),
             ));
         }
         Ok((found.state == "Ongoing").then(|| Transaction {
@@ -216,7 +231,16 @@ impl TransactionClient {
             return self.end(transaction);
         }
         let is_same_producer = Self::is_same_producer(&found, transaction);
-        let was_aborted = !is_same_producer && found.state.ends_with("Abort");
+        let is_aborted = found.state.ends_with("Abort");
+        if is_same_producer && is_aborted && found.start_ms == transaction.start_ms {
+            let id = &transaction.id;
+            let message = format!(
+                "transaction '{id}' of the checkpoint was aborted: its rows are missing; \
+                 start from an earlier checkpoint or savepoint"
+            );
+            return Err(Error::external("KAFKA", message));
+        }
+        let was_aborted = !is_same_producer && is_aborted;
         let is_gone = found.error == UNKNOWN_TRANSACTIONAL_ID;
         let age_ms = now_ms.saturating_sub(transaction.start_ms);
         if age_ms > transaction.timeout_ms && (was_aborted || is_gone) {

@@ -87,8 +87,11 @@ impl KafkaWriter {
             // A deletion has no value; what its row would be is not written.
             values = ChangelogBatch::insert_only(values.rows().clone());
         }
-        self.value_encoder
-            .encode_messages(&values, &mut records.values, &mut records.value_ends)?;
+        self.value_encoder.encode_messages(
+            &values,
+            &mut records.values,
+            &mut records.value_ends,
+        )?;
         if let (Some(encoder), Some(key)) = (&mut self.key_encoder, &layout.key) {
             let keys = batch.project(&key.columns)?;
             let keys = ChangelogBatch::insert_only(keys.rows().clone());
@@ -101,14 +104,17 @@ impl KafkaWriter {
             return Err(Error::internal("a format does not write one message a row"));
         }
         if layout.is_upsert && !batch.is_insert_only() {
-            let is_deletion = |row| matches!(batch.kind(row), RowKind::Delete | RowKind::UpdateBefore);
+            let is_deletion =
+                |row| matches!(batch.kind(row), RowKind::Delete | RowKind::UpdateBefore);
             records.is_tombstone = (0..num_rows).map(is_deletion).collect();
         }
         if let Some(column) = self.plan.timestamp {
             records.timestamps_ms = timestamps(batch.column(column))?;
         }
         if let Some(column) = self.plan.headers {
-            records.headers = (0..num_rows).map(|row| headers(batch.column(column), row)).collect();
+            records.headers = (0..num_rows)
+                .map(|row| headers(batch.column(column), row))
+                .collect();
         }
         Ok(())
     }
@@ -158,7 +164,9 @@ impl KafkaWriter {
         for (key, change) in self.gathered.drain() {
             records.keys.extend_from_slice(&key);
             records.key_ends.push(records.keys.len());
-            records.values.extend_from_slice(change.value.as_deref().unwrap_or_default());
+            records
+                .values
+                .extend_from_slice(change.value.as_deref().unwrap_or_default());
             records.value_ends.push(records.values.len());
             records.is_tombstone.push(change.value.is_none());
             if has_times {
@@ -239,23 +247,28 @@ impl SinkWriter for KafkaWriter {
                 }
                 Ok(Vec::new())
             }
-            Target::Transactions { pool, open } => match open.take() {
-                None => Ok(Vec::new()),
-                Some(producer) => {
-                    let committable = pool.prepare(self.context.subtask, producer)?;
-                    Ok(committable.into_iter().collect())
+            Target::Transactions { pool, open } => {
+                if !is_final {
+                    pool.note_checkpoint();
                 }
-            },
+                match open.take() {
+                    None => Ok(Vec::new()),
+                    Some(producer) => Ok(vec![pool.prepare(self.context.subtask, producer)?]),
+                }
+            }
         }
     }
 
     /// What belongs to a checkpoint already is left to be committed.
     fn abort(&mut self) {
-        if let Target::Transactions { open, .. } = &mut self.target
-            && let Some(open) = open.take()
+        let Target::Transactions { pool, open } = &mut self.target else {
+            return;
+        };
+        if let Some(open) = open.take()
             && let Err(error) = open.producer.abort_transaction()
         {
             tracing::warn!(%error, id = open.id, "a transaction stays open until it times out");
         }
+        pool.abort_prepared(self.context.subtask);
     }
 }
