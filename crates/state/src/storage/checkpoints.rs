@@ -41,6 +41,8 @@ pub struct CheckpointStore {
 pub struct Recovery {
     /// The newest checkpoint that can be read; `None` when there was never one.
     pub manifest: Option<Manifest>,
+    /// The id of the newest checkpoint, whether or not it can be read; 0 without any.
+    pub last_id: u64,
     /// Newer ones that cannot be read, and why.
     pub skipped: Vec<(u64, Error)>,
 }
@@ -188,8 +190,12 @@ impl CheckpointStore {
     /// # Errors
     /// The store's; the newest checkpoint's error when there are checkpoints and none can be read.
     pub fn latest(&self, rejected: &BTreeSet<u64>) -> Result<Recovery> {
-        let mut recovery = Recovery::default();
-        for id in self.list()?.into_iter().rev() {
+        let ids = self.list()?;
+        let mut recovery = Recovery {
+            last_id: ids.last().copied().unwrap_or(0),
+            ..Recovery::default()
+        };
+        for id in ids.into_iter().rev() {
             if rejected.contains(&id) {
                 continue;
             }
