@@ -317,7 +317,10 @@ impl Chain {
     /// Delivers again the watermarks that the operators had received before a restore.
     pub fn resume(&mut self, watermarks: &[i64]) -> Result<()> {
         for (first, &watermark) in watermarks.iter().enumerate() {
-            if watermark > MIN_WATERMARK && first < self.links.len() && !self.links[first].is_finished {
+            if watermark > MIN_WATERMARK
+                && first < self.links.len()
+                && !self.links[first].is_finished
+            {
                 advance(&mut self.links[first..], &mut self.tail, watermark)?;
             }
         }

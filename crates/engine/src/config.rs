@@ -210,9 +210,18 @@ pub const OPTIONS: &[OptionDef] = &[
 /// The keys of Flink 1 for those of today.
 const OLD_KEYS: &[(&str, &str)] = &[
     ("state.checkpoints.dir", "execution.checkpointing.dir"),
-    ("state.savepoints.dir", "execution.checkpointing.savepoint-dir"),
-    ("state.checkpoints.num-retained", "execution.checkpointing.num-retained"),
-    ("state.checkpoint-storage", "execution.checkpointing.storage"),
+    (
+        "state.savepoints.dir",
+        "execution.checkpointing.savepoint-dir",
+    ),
+    (
+        "state.checkpoints.num-retained",
+        "execution.checkpointing.num-retained",
+    ),
+    (
+        "state.checkpoint-storage",
+        "execution.checkpointing.storage",
+    ),
     (
         "state.storage.fs.memory-threshold",
         "execution.checkpointing.data-inline-threshold",
@@ -283,7 +292,9 @@ impl DurabilityConfig {
     /// A user error that names the key and what it takes.
     pub fn from_options(options: &Options) -> Result<Self> {
         let options = &with_todays_keys(options);
-        let time = |def: &OptionDef| -> Result<Duration> { Ok(options.duration(def)?.unwrap_or_default()) };
+        let time = |def: &OptionDef| -> Result<Duration> {
+            Ok(options.duration(def)?.unwrap_or_default())
+        };
         let interval = options.duration(&INTERVAL)?.filter(|i| !i.is_zero());
         word(options, &MODE)?;
         word(options, &CLAIM_MODE)?;
@@ -293,7 +304,8 @@ impl DurabilityConfig {
             timeout: time(&TIMEOUT)?,
             min_pause: time(&MIN_PAUSE)?,
             // Flink's -1 is 0, too.
-            num_tolerable_failures: options.integer(&TOLERABLE_FAILURES)?.unwrap_or(0).max(0) as u64,
+            num_tolerable_failures: options.integer(&TOLERABLE_FAILURES)?.unwrap_or(0).max(0)
+                as u64,
             num_retained: positive(options, &NUM_RETAINED)?,
             retain_on_cancellation: retention.as_deref() == Some("RETAIN_ON_CANCELLATION"),
             after_tasks_finish: options.boolean(&AFTER_TASKS_FINISH)?.unwrap_or(true),
@@ -344,7 +356,11 @@ fn word(options: &Options, def: &OptionDef) -> Result<Option<String>> {
         Some(word) => Ok(Some((*word).to_string())),
         None => Err(Error::user(
             "INVALID_OPTION",
-            format!("option '{}' is '{text}'; it takes one of {}", def.key, words.join(", ")),
+            format!(
+                "option '{}' is '{text}'; it takes one of {}",
+                def.key,
+                words.join(", ")
+            ),
         )),
     }
 }
@@ -390,7 +406,10 @@ mod tests {
         assert_eq!(config.savepoint_dir.as_deref(), Some("file:///sp"));
         assert_eq!(config.checkpoints.interval, Some(Duration::from_secs(5)));
         assert_eq!(config.checkpoints.num_retained, 3);
-        assert!(matches!(config.restart, RestartStrategy::ExponentialDelay { .. }));
+        assert!(matches!(
+            config.restart,
+            RestartStrategy::ExponentialDelay { .. }
+        ));
     }
 
     #[test]
@@ -404,7 +423,11 @@ mod tests {
         ];
         for (key, value) in wrong {
             let pairs = [(key, value), ("execution.checkpointing.interval", "1 s")];
-            let pairs = if key.ends_with("interval") { &pairs[..1] } else { &pairs[..] };
+            let pairs = if key.ends_with("interval") {
+                &pairs[..1]
+            } else {
+                &pairs[..]
+            };
             let error = config(pairs).unwrap_err();
             assert!(error.message().contains(key), "{error}");
             assert!(error.message().contains(value), "{error}");

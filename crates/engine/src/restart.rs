@@ -45,7 +45,11 @@ impl RestartStrategy {
     pub fn from_options(options: &Options, has_checkpoints: bool) -> Result<Self> {
         let time = |def| -> Result<Duration> { Ok(options.duration(def)?.unwrap_or_default()) };
         let number = |def| -> Result<u64> { Ok(options.integer(def)?.unwrap_or(0).max(0) as u64) };
-        let default = if has_checkpoints { "exponential-delay" } else { "none" };
+        let default = if has_checkpoints {
+            "exponential-delay"
+        } else {
+            "none"
+        };
         let text = options.text(&config::RESTART_TYPE).unwrap_or(default);
         match text.trim().to_ascii_lowercase().as_str() {
             "none" | "off" | "disable" | "no-restart" => Ok(Self::None),

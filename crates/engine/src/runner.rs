@@ -117,15 +117,22 @@ fn open_place(settings: &JobSettings) -> Result<Option<StoragePlace>> {
 /// What the first attempt reports before it runs: a graph or options that cannot be run, a store
 /// that cannot be used, state that no operator claims.
 pub fn run_job(graph: JobGraph, settings: JobSettings) -> Result<RunningJob> {
-    let has_checkpoints = settings.durability.checkpoints.interval.is_some() || settings.job_id.is_some();
+    let has_checkpoints =
+        settings.durability.checkpoints.interval.is_some() || settings.job_id.is_some();
     let place = match open_place(&settings)? {
         Some(place) => Some(place),
         None => has_checkpoints.then(StoragePlace::in_memory),
     };
     let clock = settings.options.clock.clone();
     let now = clock.now_nanos();
-    let seed = mix_bytes(now as u64 ^ u64::from(std::process::id()), graph.name.as_bytes());
-    let job_id = settings.job_id.clone().unwrap_or_else(|| format!("{now:016x}{seed:016x}"));
+    let seed = mix_bytes(
+        now as u64 ^ u64::from(std::process::id()),
+        graph.name.as_bytes(),
+    );
+    let job_id = settings
+        .job_id
+        .clone()
+        .unwrap_or_else(|| format!("{now:016x}{seed:016x}"));
     let store = place.map(|place| CheckpointStore::new(&place, &job_id));
     let shared = Arc::new(Shared {
         state: Mutex::default(),
@@ -343,23 +350,26 @@ impl Runner {
         let is_named = self.settings.job_id.is_some();
         let retains = self.settings.durability.checkpoints.retain_on_cancellation;
         let done = match report.outcome {
-            JobOutcome::Finished if is_named => {
-                let last = store.list()?.last().copied();
-                store.mark_finished(&FinishedJob {
-                    job_name: self.graph.name.clone(),
-                    checkpoint_id: last.unwrap_or(0),
-                    time_ms: self.shared.clock.now_ms(),
-                })?;
-                store.retain(1)
-            }
+            JobOutcome::Finished if is_named => self.note_finished(store),
             JobOutcome::Finished => store.remove_all(),
             JobOutcome::Cancelled | JobOutcome::Stopped if is_named || retains => Ok(()),
             JobOutcome::Cancelled | JobOutcome::Stopped => store.remove_all(),
         };
         if let Err(error) = done {
-            tracing::warn!(job = self.graph.name, %error, "checkpoints could not be deleted");
+            tracing::warn!(job = self.graph.name, %error, "checkpoints could not be put in order");
         }
         Ok(report)
+    }
+
+    /// Without the note, the job would start from its last checkpoint, commit that again, and end.
+    fn note_finished(&self, store: &CheckpointStore) -> Result<()> {
+        let last = store.list()?.last().copied();
+        store.mark_finished(&FinishedJob {
+            job_name: self.graph.name.clone(),
+            checkpoint_id: last.unwrap_or(0),
+            time_ms: self.shared.clock.now_ms(),
+        })?;
+        store.retain(1)
     }
 }
 

@@ -54,7 +54,11 @@ impl<'a> Coordinator<'a> {
     ///
     /// # Errors
     /// A committer's, and a defect in restored state.
-    pub fn start(job: &'a Arc<JobState>, committers: Committers, is_simulated: bool) -> Result<Self> {
+    pub fn start(
+        job: &'a Arc<JobState>,
+        committers: Committers,
+        is_simulated: bool,
+    ) -> Result<Self> {
         let now_ms = job.options.clock.now_ms();
         let mut coordinator = Self {
             job,
@@ -72,14 +76,17 @@ impl<'a> Coordinator<'a> {
         for (id, node) in job.graph.nodes.iter().enumerate() {
             let restored = job.options.restore.as_ref();
             let Some(operator) = restored.and_then(|c| c.operators.get(&node.uid)) else {
-                coordinator.chains.insert(id, OperatorChain::new(max_parallelism));
+                coordinator
+                    .chains
+                    .insert(id, OperatorChain::new(max_parallelism));
                 continue;
             };
             let chain = match &operator.chain {
                 Some(chain) => chain.clone(),
                 None => {
                     let mut chain = OperatorChain::new(max_parallelism);
-                    let states: Vec<_> = operator.subtasks.iter().map(|s| s.state.clone()).collect();
+                    let states: Vec<_> =
+                        operator.subtasks.iter().map(|s| s.state.clone()).collect();
                     chain.apply(&states)?;
                     chain
                 }
@@ -129,7 +136,9 @@ impl<'a> Coordinator<'a> {
         let storing = self.pending.as_ref().filter(|p| !p.is_aborted);
         let collected = self.job.checkpoints.collected();
         let cut = collected.cut.as_ref().filter(|c| !c.is_aborted);
-        storing.map(|p| p.trigger_time_ms).or(cut.map(|c| c.trigger_time_ms))
+        storing
+            .map(|p| p.trigger_time_ms)
+            .or(cut.map(|c| c.trigger_time_ms))
     }
 
     fn next_trigger_ms(&self) -> Option<i64> {
@@ -229,7 +238,13 @@ impl<'a> Coordinator<'a> {
             None => StoreTarget::Checkpoint,
         };
         let is_cancelled = Arc::new(AtomicBool::new(false));
-        let task = self.task(id, cut.trigger_time_ms, &operators, target, is_cancelled.clone());
+        let task = self.task(
+            id,
+            cut.trigger_time_ms,
+            &operators,
+            target,
+            is_cancelled.clone(),
+        );
         self.pending = Some(Pending {
             id,
             epoch: cut.epoch,
@@ -290,10 +305,16 @@ impl<'a> Coordinator<'a> {
             let places = (0..self.job.metrics[node].len()).map(|subtask| (node, subtask));
             let mut subtasks: Vec<SubtaskCheckpoint> = {
                 let mut collected = self.job.checkpoints.collected();
-                let taken = places.clone().map(|place| match cut.subtasks.remove(&place) {
-                    Some(delivered) => delivered,
-                    None => collected.ended.get_mut(&place).map(take_ended).unwrap_or_default(),
-                });
+                let taken = places
+                    .clone()
+                    .map(|place| match cut.subtasks.remove(&place) {
+                        Some(delivered) => delivered,
+                        None => collected
+                            .ended
+                            .get_mut(&place)
+                            .map(take_ended)
+                            .unwrap_or_default(),
+                    });
                 taken.collect()
             };
             for (place, subtask) in places.zip(&mut subtasks) {
@@ -312,7 +333,10 @@ impl<'a> Coordinator<'a> {
     }
 
     fn apply(&mut self, node: NodeId, subtasks: &mut [SubtaskCheckpoint]) -> Result<()> {
-        let states: Vec<_> = subtasks.iter_mut().map(|s| std::mem::take(&mut s.state)).collect();
+        let states: Vec<_> = subtasks
+            .iter_mut()
+            .map(|s| std::mem::take(&mut s.state))
+            .collect();
         let max_parallelism = self.job.options.max_parallelism;
         let chain = self.chains.entry(node);
         let chain = chain.or_insert_with(|| OperatorChain::new(max_parallelism));
@@ -355,7 +379,9 @@ impl<'a> Coordinator<'a> {
             return Ok(());
         };
         let mut collected = self.job.checkpoints.collected();
-        collected.history.update(pending.id, |s| s.async_ns = result.async_ns);
+        collected
+            .history
+            .update(pending.id, |s| s.async_ns = result.async_ns);
         drop(collected);
         if pending.is_aborted || self.job.is_stopped() {
             return Ok(());
@@ -416,7 +442,10 @@ impl<'a> Coordinator<'a> {
         let nodes = self.job.graph.nodes.iter().enumerate().zip(operators);
         let operators = nodes.map(|((node, n), mut operator)| {
             let chain = self.chains.get(&node).cloned();
-            let states = chain.as_ref().map(OperatorChain::snapshots).unwrap_or_default();
+            let states = chain
+                .as_ref()
+                .map(OperatorChain::snapshots)
+                .unwrap_or_default();
             for (subtask, state) in operator.subtasks.iter_mut().zip(states) {
                 subtask.state = state;
             }
@@ -434,7 +463,11 @@ impl<'a> Coordinator<'a> {
         let now_ms = self.job.options.clock.now_ms();
         self.last_end_ms = now_ms;
         let status = CheckpointStatus::Failed(error.to_string());
-        self.job.checkpoints.collected().history.end(id, now_ms, status);
+        self.job
+            .checkpoints
+            .collected()
+            .history
+            .end(id, now_ms, status);
         if let Some(request) = savepoint {
             if request.stops {
                 self.job.checkpoints.resume();
@@ -462,7 +495,10 @@ impl<'a> Coordinator<'a> {
     fn commit(&mut self) -> Result<()> {
         let mut by_node: BTreeMap<NodeId, Vec<Committable>> = BTreeMap::new();
         for (place, committables) in &self.uncommitted {
-            by_node.entry(place.0).or_default().extend(committables.iter().cloned());
+            by_node
+                .entry(place.0)
+                .or_default()
+                .extend(committables.iter().cloned());
         }
         for (node, committables) in by_node {
             if committables.is_empty() {
@@ -511,7 +547,11 @@ impl<'a> Coordinator<'a> {
             let id = self.job.checkpoints.id_of(cut.epoch);
             let now_ms = self.job.options.clock.now_ms();
             let status = CheckpointStatus::Failed("all input had ended".into());
-            self.job.checkpoints.collected().history.end(id, now_ms, status);
+            self.job
+                .checkpoints
+                .collected()
+                .history
+                .end(id, now_ms, status);
         }
         requests.extend(self.job.checkpoints.collected().requests.drain(..));
         self.store_final(requests)?;
@@ -531,11 +571,14 @@ impl<'a> Coordinator<'a> {
             enumerators: BTreeMap::new(),
         };
         for (&node, enumerator) in &self.job.enumerators {
-            cut.enumerators.insert(node, enumerator.begin_epoch(epoch + 1)?);
+            cut.enumerators
+                .insert(node, enumerator.begin_epoch(epoch + 1)?);
         }
         let operators = self.take_in(&mut cut)?;
         if self.job.options.storage.is_none() {
-            requests.into_iter().for_each(|r| r.answer(Err(no_storage())));
+            requests
+                .into_iter()
+                .for_each(|r| r.answer(Err(no_storage())));
             return Ok(());
         }
         // From here on a restart may commit what the writers have prepared.

@@ -67,14 +67,22 @@ fn load_operator(
     let subtasks = operator.subtasks.iter().zip(chain.snapshots());
     let subtasks = subtasks.map(|(subtask, state)| SubtaskCheckpoint {
         state,
-        splits: subtask.splits.iter().map(|split| Split {
-            id: split.id.clone(),
-            bytes: split.bytes.0.to_vec(),
-        }).collect(),
+        splits: subtask
+            .splits
+            .iter()
+            .map(|split| Split {
+                id: split.id.clone(),
+                bytes: split.bytes.0.to_vec(),
+            })
+            .collect(),
         writer: subtask.writer.0.to_vec(),
-        committables: subtask.committables.iter().map(|c| Committable {
-            bytes: c.0.to_vec(),
-        }).collect(),
+        committables: subtask
+            .committables
+            .iter()
+            .map(|c| Committable {
+                bytes: c.0.to_vec(),
+            })
+            .collect(),
         watermark: subtask.watermark,
         is_finished: subtask.is_finished,
     });

@@ -31,7 +31,9 @@ use flott_core::{Error, Result};
 use flott_state::chain::OperatorChain;
 
 pub(crate) use collect::{Checkpoints, SnapshotTimes};
-pub use stats::{CheckpointHistory, CheckpointKind, CheckpointStats, CheckpointStatus, SubtaskStats};
+pub use stats::{
+    CheckpointHistory, CheckpointKind, CheckpointStats, CheckpointStatus, SubtaskStats,
+};
 pub use store::{CheckpointStorage, plan_fingerprint};
 
 /// Everything a job needs to start again where it was.

@@ -132,6 +132,9 @@ mod tests {
         }
         assert_eq!(history.num_completed, 250);
         assert_eq!(history.last.len(), MAX_HISTORY);
-        assert_eq!(history.last.back().map(|s| (s.id, s.duration_ms)), Some((249, 4)));
+        assert_eq!(
+            history.last.back().map(|s| (s.id, s.duration_ms)),
+            Some((249, 4))
+        );
     }
 }

@@ -99,7 +99,10 @@ impl StoreTask {
                 tables.map_err(|e| e.context(&self.manifest.operators[node].name))?;
         }
         if self.is_cancelled.load(Ordering::SeqCst) {
-            return Err(Error::external("CHECKPOINT_CANCELLED", "the checkpoint was given up"));
+            return Err(Error::external(
+                "CHECKPOINT_CANCELLED",
+                "the checkpoint was given up",
+            ));
         }
         self.manifest.completion_time_ms = (self.now_ms)();
         let manifest_bytes = store.complete(&self.manifest)?;

@@ -4,7 +4,9 @@ use parking_lot::Mutex;
 
 use flott_core::Result;
 use flott_engine::testing::ScriptSource;
-use flott_engine::{Checkpoint, CheckpointConfig, CheckpointListener, JobOptions, execute, execute_simulated};
+use flott_engine::{
+    Checkpoint, CheckpointConfig, CheckpointListener, JobOptions, execute, execute_simulated,
+};
 
 use crate::operators::*;
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use flott_core::Result;
 use flott_core::clock::ManualClock;
 use flott_core::graph::{Exchange, JobGraph, NodeKind};
 use flott_core::options::Options;
 use flott_core::sink::TableSink;
 use flott_core::source::TableSource;
-use flott_core::Result;
 use flott_engine::restart::RestartStrategy;
 use flott_engine::testing::ScriptSource;
 use flott_engine::{
@@ -39,7 +39,10 @@ fn settings(place: StoragePlace) -> JobSettings {
         ("restart-strategy.fixed-delay.attempts", "50"),
         ("restart-strategy.fixed-delay.delay", "0 ms"),
     ];
-    let config: Options = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let config: Options = pairs
+        .iter()
+        .map(|(k, v)| (k.to_string(), v.to_string()))
+        .collect();
     JobSettings {
         job_id: Some("job".into()),
         statements: vec!["INSERT".into()],
@@ -60,7 +63,12 @@ fn graph(source: impl TableSource + 'static, work: NodeKind, sink: Arc<dyn Table
     let source = graph.node("source", NodeKind::Source(Arc::new(source)), &[], None);
     let work = graph.node("work", work, &[(source, Exchange::Forward)], None);
     let sums = graph.node("sum", sum(), &[(work, Exchange::Hash(vec![0]))], None);
-    graph.node("sink", NodeKind::Sink(sink), &[(sums, Exchange::Forward)], None);
+    graph.node(
+        "sink",
+        NodeKind::Sink(sink),
+        &[(sums, Exchange::Forward)],
+        None,
+    );
     graph.0
 }
 
@@ -135,12 +143,19 @@ fn fault_at_every_put(fault: Fault) -> Result<()> {
         });
         let place = StoragePlace::with_store(store, "faults");
         let sink = Arc::new(CommitSink::default());
-        let job = run_job(graph(source(), fails_every(170, 2), sink.clone()), settings(place));
+        let job = run_job(
+            graph(source(), fails_every(170, 2), sink.clone()),
+            settings(place),
+        );
         if at == 0 && job.is_err() {
             // The first attempt could not begin: that is told at once.
             continue;
         }
-        assert_eq!(job?.wait()?.outcome, JobOutcome::Finished, "{fault:?} at {at}");
+        assert_eq!(
+            job?.wait()?.outcome,
+            JobOutcome::Finished,
+            "{fault:?} at {at}"
+        );
         assert_eq!(sink.rows(), expected(), "{fault:?} at {at}");
     }
     Ok(())
@@ -216,22 +231,22 @@ fn a_store_that_hangs_does_not_hold_up_the_job() -> Result<()> {
         clock.advance(Duration::from_secs(seconds));
         job.wake();
     };
+    let handle = job.handle()?;
+    wait_for(|| handle.progress().num_records_in > 0);
     pass(2);
     let status = |n: usize| {
         let history = job.handle().unwrap().checkpoints();
         history.last.get(n).map(|s| s.status.clone())
     };
-    let handle = job.handle()?;
     wait_for(|| status(0) == Some(CheckpointStatus::InProgress));
     // The job goes on meanwhile.
     wait_for(|| handle.progress().num_records_in == 3 * NUM_BATCHES as u64 * 20);
-    wait_for(|| store.num_calls() > 3);
     pass(20);
     wait_for(|| matches!(status(0), Some(CheckpointStatus::Failed(_))));
     store.set(|_, _, _| Fault::None);
-    store.release();
     pass(2);
     wait_for(|| {
+        store.release();
         job.wake();
         handle.checkpoints().num_completed > 0
     });
@@ -254,7 +269,10 @@ fn delays_follow_the_jobs_clock() -> Result<()> {
     let sink = Arc::new(CommitSink::default());
     let job = run_job(graph(source(), fails_every(10, 1), sink.clone()), settings)?;
     let mut events = Vec::new();
-    while !events.iter().any(|e| matches!(e, JobEvent::Restarting { .. })) {
+    while !events
+        .iter()
+        .any(|e| matches!(e, JobEvent::Restarting { .. }))
+    {
         events.extend(job.take_events());
         std::thread::yield_now();
     }
@@ -295,7 +313,11 @@ fn a_stopped_job_goes_on_from_its_savepoint_at_another_parallelism() -> Result<(
     let folder = folder.path().to_string_lossy().to_string();
     let sink = Arc::new(CommitSink::default());
     let graph = |is_bounded: bool| {
-        let source = if is_bounded { source() } else { source().unbounded() };
+        let source = if is_bounded {
+            source()
+        } else {
+            source().unbounded()
+        };
         graph(source, work(), sink.clone())
     };
     let mut first = settings(StoragePlace::in_memory());
@@ -378,14 +400,23 @@ fn a_damaged_state_file_makes_the_job_start_from_the_checkpoint_before() -> Resu
 fn a_finished_job_is_known_and_its_state_is_small() -> Result<()> {
     let place = StoragePlace::in_memory();
     let sink = Arc::new(CommitSink::default());
-    let job = run_job(graph(source(), work(), sink.clone()), settings(place.clone()))?;
+    let job = run_job(
+        graph(source(), work(), sink.clone()),
+        settings(place.clone()),
+    )?;
     job.wait()?;
     let finished = finished_job(&settings(place.clone()))?.unwrap();
     let store = CheckpointStore::new(&place, "job");
     assert_eq!(store.list()?, [finished.checkpoint_id]);
     let manifest = store.read(finished.checkpoint_id)?;
     assert!(manifest.is_final);
-    assert!(manifest.operators.iter().flat_map(|o| &o.subtasks).all(|s| s.is_finished));
+    assert!(
+        manifest
+            .operators
+            .iter()
+            .flat_map(|o| &o.subtasks)
+            .all(|s| s.is_finished)
+    );
     assert_eq!(manifest.files().count(), 0);
     // Started again all the same, nothing is read and nothing comes out twice.
     let again = run_job(graph(source(), work(), sink.clone()), settings(place))?;
@@ -398,13 +429,18 @@ fn a_finished_job_is_known_and_its_state_is_small() -> Result<()> {
 fn state_without_its_operator_is_not_dropped_silently() -> Result<()> {
     let place = StoragePlace::in_memory();
     let sink = Arc::new(CommitSink::default());
-    let job = run_job(graph(source().unbounded(), work(), sink.clone()), settings(place.clone()))?;
+    let job = run_job(
+        graph(source().unbounded(), work(), sink.clone()),
+        settings(place.clone()),
+    )?;
     wait_for(|| job.handle().unwrap().checkpoints().num_completed > 0);
     job.cancel();
     job.wait()?;
     let mut changed = graph(source(), work(), sink.clone());
     changed.nodes[2].uid = "another".into();
-    let error = run_job(changed.clone(), settings(place.clone())).map(drop).unwrap_err();
+    let error = run_job(changed.clone(), settings(place.clone()))
+        .map(drop)
+        .unwrap_err();
     assert_eq!(error.code(), "UNCLAIMED_STATE");
     assert!(error.message().contains("sum"), "{error}");
     let mut settings = settings(place);
@@ -418,15 +454,22 @@ fn a_failing_store_at_the_start_is_told_at_once() {
     let store = FaultStore::new(|_, _, _| Fault::Before);
     let sink = Arc::new(CommitSink::default());
     let place = StoragePlace::with_store(store, "s3://gone");
-    let error = run_job(graph(source(), work(), sink), settings(place)).map(drop).unwrap_err();
+    let error = run_job(graph(source(), work(), sink), settings(place))
+        .map(drop)
+        .unwrap_err();
     assert_eq!(error.code(), "STORAGE");
-    assert!(error.message().contains("s3://gone/job/attempts/1"), "{error}");
+    assert!(
+        error.message().contains("s3://gone/job/attempts/1"),
+        "{error}"
+    );
 }
 
 #[test]
 fn errors_of_the_graph_do_not_restart() {
     let mut graph = graph(source(), work(), Arc::new(CommitSink::default()));
     graph.nodes.truncate(0);
-    let error = run_job(graph, settings(StoragePlace::in_memory())).map(drop).unwrap_err();
+    let error = run_job(graph, settings(StoragePlace::in_memory()))
+        .map(drop)
+        .unwrap_err();
     assert_eq!(error.code(), "EMPTY_JOB");
 }

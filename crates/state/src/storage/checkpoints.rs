@@ -146,8 +146,15 @@ impl CheckpointStore {
         let id = manifest.checkpoint_id;
         let bytes = manifest.encode()?;
         let size = bytes.len() as u64;
-        if self.place.put_new(&manifest_name(id), bytes.clone())? {
-            return Ok(size);
+        match self.place.put_new(&manifest_name(id), bytes.clone()) {
+            Ok(true) => return Ok(size),
+            Ok(false) => {}
+            Err(error) => {
+                // What counts as failed should not be found later. If it is found all the same, it
+                // is as good as any: nothing of it has been committed, and nothing deleted for it.
+                let _ = self.place.delete_all(vec![manifest_name(id)]);
+                return Err(error);
+            }
         }
         // An earlier try of this very put may have succeeded without an answer.
         if self.place.get(&manifest_name(id))?.as_ref() == Some(&bytes) {

@@ -177,7 +177,10 @@ impl<'a> FileWriter<'a> {
             inline: Blob::default(),
             num_rows: batches.iter().map(|b| b.num_rows() as u64).sum(),
             size_bytes: bytes.len() as u64,
-            memory_bytes: batches.iter().map(|b| b.get_array_memory_size() as u64).sum(),
+            memory_bytes: batches
+                .iter()
+                .map(|b| b.get_array_memory_size() as u64)
+                .sum(),
             key_groups: match scope {
                 StateScope::Keyed => key_groups(batches),
                 StateScope::Split | StateScope::Union => None,
