@@ -209,13 +209,13 @@ mod tests {
             name: Some(name.into()),
             ..DurableArgs::default()
         };
-        let error = settings(named("shop"), &[]).unwrap_err();
+        let error = settings(named("shop"), &[]).map(drop).unwrap_err();
         assert_eq!(error.code(), "MISSING_OPTION");
         let dir = [("execution.checkpointing.dir", "/x")];
         let jobs = settings(named("shop"), &dir).unwrap();
         assert_eq!(jobs[0].job_id.as_deref(), Some("shop"));
         assert_eq!(
-            settings(named("../x"), &dir).unwrap_err().code(),
+            settings(named("../x"), &dir).map(drop).unwrap_err().code(),
             "INVALID_NAME"
         );
     }

@@ -256,7 +256,16 @@ impl<'a> Coordinator<'a> {
         });
         match task {
             None => self.store_nowhere(),
-            Some(task) if self.is_simulated => self.on_stored(task.run()),
+            Some(task) if self.is_simulated => {
+                let (storage, is_first) = (task.storage.clone(), self.num_complete == 0);
+                let result = task.run();
+                let is_complete = result.outcome.is_ok();
+                self.on_stored(result)?;
+                if is_complete {
+                    clean_up(&storage, is_first);
+                }
+                Ok(())
+            }
             Some(task) => self.store_beside(task),
         }
     }

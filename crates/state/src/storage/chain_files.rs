@@ -173,3 +173,144 @@ fn schema_of(table: &OperatorTable) -> String {
     };
     file.map(|f| f.schema.to_string()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::array::{ArrayRef, AsArray, Int64Array, UInt16Array};
+    use arrow::datatypes::{Int64Type, UInt16Type};
+    use arrow::record_batch::RecordBatch;
+    use flott_core::key_group::subtask_of;
+    use flott_core::operator::{StateSnapshot, StateTable};
+
+    use super::super::stored::FileTarget;
+    use super::*;
+
+    const MAX_PARALLELISM: usize = 8;
+
+    fn rows(keys: &[i64], values: Option<&[i64]>) -> RecordBatch {
+        let groups = keys.iter().map(|k| (*k % 8) as u16);
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
+            ("g", Arc::new(UInt16Array::from_iter_values(groups))),
+            ("k", Arc::new(Int64Array::from(keys.to_vec()))),
+        ];
+        if let Some(values) = values {
+            columns.push(("v", Arc::new(Int64Array::from(values.to_vec()))));
+        }
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn snapshots(upserts: &[(i64, i64)], deletes: &[i64]) -> Vec<StateSnapshot> {
+        let of = |subtask: usize| {
+            let is_own = |key: i64| subtask_of((key % 8) as usize, 2, MAX_PARALLELISM) == subtask;
+            let own = upserts.iter().filter(|(k, _)| is_own(*k));
+            let (keys, values): (Vec<i64>, Vec<i64>) = own.copied().unzip();
+            let gone: Vec<i64> = deletes.iter().copied().filter(|k| is_own(*k)).collect();
+            let table = StateTable::delta("t", 2, rows(&keys, Some(&values)), rows(&gone, None));
+            let list = rows(&[subtask as i64], None);
+            let list = StateTable::full("list", StateScope::Split, list);
+            StateSnapshot {
+                tables: vec![table, list],
+            }
+        };
+        vec![of(0), of(1)]
+    }
+
+    fn content(chain: &OperatorChain) -> BTreeMap<i64, i64> {
+        let mut content = BTreeMap::new();
+        for (subtask, snapshot) in chain.snapshots().iter().enumerate() {
+            for batch in snapshot.table("t") {
+                let batch = batch.unwrap();
+                let groups = batch.column(0).as_primitive::<UInt16Type>().values();
+                let owner = |g: u16| subtask_of(usize::from(g), 2, MAX_PARALLELISM);
+                assert!(groups.iter().all(|&g| owner(g) == subtask));
+                let keys = batch.column(1).as_primitive::<Int64Type>().values();
+                let values = batch.column(2).as_primitive::<Int64Type>().values();
+                for (key, value) in keys.iter().zip(values) {
+                    assert_eq!(content.insert(*key, *value), None);
+                }
+            }
+            let list = snapshot.table("list").map(|b| b.unwrap().num_rows());
+            assert_eq!(list.sum::<usize>(), 1);
+        }
+        content
+    }
+
+    fn store(
+        chain: &mut OperatorChain,
+        place: &StoragePlace,
+        id: u64,
+        inline: usize,
+    ) -> (Vec<TableManifest>, u64) {
+        let name = |number| format!("shared/1-{id}-{number}.state");
+        let mut writer = FileWriter::new(FileTarget {
+            place,
+            name: &name,
+            inline_bytes: inline,
+        });
+        let tables = chain.store(&mut writer).unwrap();
+        (tables, writer.written_bytes)
+    }
+
+    #[test]
+    fn changes_come_back_merged_and_cost_what_they_are() {
+        for inline in [0, 1 << 20] {
+            let place = StoragePlace::in_memory();
+            let mut chain = OperatorChain::new(MAX_PARALLELISM);
+            let all: Vec<(i64, i64)> = (0..5000).map(|k| (k, k)).collect();
+            chain.apply(&snapshots(&all, &[])).unwrap();
+            let (_, whole) = store(&mut chain, &place, 1, inline);
+            chain
+                .apply(&snapshots(&[(1, 100), (9000, 9)], &[2, 3]))
+                .unwrap();
+            let (tables, changes) = store(&mut chain, &place, 2, inline);
+            assert!(changes * 5 < whole, "{changes} of {whole}");
+            let mut expected: BTreeMap<i64, i64> = all.into_iter().collect();
+            expected.extend([(1, 100), (9000, 9)]);
+            expected.retain(|k, _| ![2, 3].contains(k));
+            assert_eq!(content(&chain), expected);
+            let mut loaded = OperatorChain::load(&tables, &place, 2, MAX_PARALLELISM);
+            assert_eq!(content(&loaded), expected);
+            // The chain goes on where it was loaded.
+            loaded.apply(&snapshots(&[(2, 22)], &[1])).unwrap();
+            let (tables, more) = store(&mut loaded, &place, 3, inline);
+            assert!(more * 5 < whole, "{more} of {whole}");
+            expected.insert(2, 22);
+            expected.remove(&1);
+            let again = OperatorChain::load(&tables, &place, 2, MAX_PARALLELISM);
+            assert_eq!(content(&again), expected);
+            let savepoint = StoragePlace::in_memory();
+            let name = |number| format!("state/{number}.state");
+            let mut writer = FileWriter::new(FileTarget {
+                place: &savepoint,
+                name: &name,
+                inline_bytes: 0,
+            });
+            let tables = again.store_whole(&mut writer).unwrap();
+            let keyed = tables.iter().find(|t| t.name == "t").unwrap();
+            assert_eq!((keyed.layers.len(), keyed.layers[0].deletes.len()), (1, 0));
+            assert_eq!(keyed.schema, "g: UInt16, k: Int64, v: Int64");
+            let restored = OperatorChain::load(&tables, &savepoint, 2, MAX_PARALLELISM);
+            assert_eq!(content(&restored), expected);
+        }
+    }
+
+    #[test]
+    fn many_changes_are_merged_into_one_layer() {
+        let place = StoragePlace::in_memory();
+        let mut chain = OperatorChain::new(MAX_PARALLELISM);
+        let mut most = 0;
+        for id in 1..100 {
+            let key = id as i64 % 10;
+            chain.apply(&snapshots(&[(key, id as i64)], &[])).unwrap();
+            chain.mark_compaction();
+            let (tables, _) = store(&mut chain, &place, id, 0);
+            most = most.max(tables.iter().map(|t| t.layers.len()).max().unwrap_or(0));
+        }
+        assert!(most < 10, "{most}");
+        let content = content(&chain);
+        assert_eq!(content.len(), 10);
+        assert_eq!(content[&9], 99);
+    }
+}
