@@ -15,7 +15,7 @@ use flott_core::{Error, Result};
 use flott_state::chain::OperatorChain;
 
 use super::collect::{Cut, Place};
-use super::stats::{CheckpointKind, CheckpointStats, CheckpointStatus};
+use super::stats::CheckpointStatus;
 use super::store::{StoreResult, StoreTarget, StoreTask, Stored, clean_up, manifest};
 use super::{Checkpoint, OperatorCheckpoint, SavepointRequest, SubtaskCheckpoint};
 use crate::job::JobState;
@@ -23,24 +23,24 @@ use crate::job::JobState;
 pub(crate) type Committers = BTreeMap<NodeId, Box<dyn Committer>>;
 
 /// A cut that is being stored.
-struct Pending {
+pub(super) struct Pending {
     id: u64,
     epoch: u64,
     trigger_time_ms: i64,
     savepoint: Option<SavepointRequest>,
     operators: Vec<OperatorCheckpoint>,
-    is_aborted: bool,
+    pub(super) is_aborted: bool,
     is_cancelled: Arc<AtomicBool>,
 }
 
 /// The coordinator of one attempt; lives on the job's own thread.
 pub(crate) struct Coordinator<'a> {
-    job: &'a Arc<JobState>,
+    pub(super) job: &'a Arc<JobState>,
     committers: Committers,
-    chains: BTreeMap<NodeId, OperatorChain>,
+    pub(super) chains: BTreeMap<NodeId, OperatorChain>,
     /// Prepared, and not in a complete checkpoint yet.
     uncommitted: BTreeMap<Place, Vec<Committable>>,
-    pending: Option<Pending>,
+    pub(super) pending: Option<Pending>,
     /// Simulated: state is stored on the calling thread, and somebody else triggers.
     is_simulated: bool,
     last_trigger_ms: i64,
@@ -180,7 +180,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Gives up a cut that takes too long.
-    fn check_timeout(&mut self) -> Result<()> {
+    pub(super) fn check_timeout(&mut self) -> Result<()> {
         let timeout = self.job.options.checkpoints.timeout;
         let Some(begun) = self.begun_ms() else {
             return Ok(());
@@ -308,7 +308,7 @@ impl<'a> Coordinator<'a> {
 
     /// Moves what the subtasks delivered into the chains; gives the rest, in the graph's order, with
     /// everything that is not committed yet.
-    fn take_in(&mut self, cut: &mut Cut) -> Result<Vec<OperatorCheckpoint>> {
+    pub(super) fn take_in(&mut self, cut: &mut Cut) -> Result<Vec<OperatorCheckpoint>> {
         let mut operators = Vec::with_capacity(self.job.graph.nodes.len());
         for node in 0..self.job.graph.nodes.len() {
             let places = (0..self.job.metrics[node].len()).map(|subtask| (node, subtask));
@@ -356,7 +356,7 @@ impl<'a> Coordinator<'a> {
         chain.apply(&states).map_err(|e| e.context(name))
     }
 
-    fn task(
+    pub(super) fn task(
         &self,
         id: u64,
         trigger_time_ms: i64,
@@ -381,7 +381,7 @@ impl<'a> Coordinator<'a> {
         })
     }
 
-    fn on_stored(&mut self, result: StoreResult) -> Result<()> {
+    pub(super) fn on_stored(&mut self, result: StoreResult) -> Result<()> {
         self.job.checkpoints.collected().is_storing = false;
         self.chains = result.chains;
         let Some(pending) = self.pending.take() else {
@@ -434,7 +434,7 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    fn note_complete(&mut self, id: u64, stored: &Stored) {
+    pub(super) fn note_complete(&mut self, id: u64, stored: &Stored) {
         let now_ms = self.job.options.clock.now_ms();
         self.last_end_ms = now_ms;
         let history = &mut self.job.checkpoints.collected().history;
@@ -501,7 +501,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Commits everything that is prepared.
-    fn commit(&mut self) -> Result<()> {
+    pub(super) fn commit(&mut self) -> Result<()> {
         let mut by_node: BTreeMap<NodeId, Vec<Committable>> = BTreeMap::new();
         for (place, committables) in &self.uncommitted {
             by_node
@@ -527,100 +527,6 @@ impl<'a> Coordinator<'a> {
         self.uncommitted.clear();
         Ok(())
     }
-
-    /// All subtasks have ended: stores the last checkpoint, then commits.
-    ///
-    /// # Errors
-    /// The store's and the committers'.
-    pub fn finish(mut self) -> Result<()> {
-        while self.pending.is_some() && !self.job.is_stopped() {
-            let stored = self.job.checkpoints.collected().stored.take();
-            match stored {
-                Some(result) => self.on_stored(result)?,
-                None => {
-                    self.job.checkpoints.wait(self.idle_time());
-                    self.check_timeout()?;
-                    if self.pending.as_ref().is_some_and(|p| p.is_aborted) {
-                        self.pending = None;
-                    }
-                }
-            }
-        }
-        if self.job.is_stopped() {
-            return Ok(());
-        }
-        let mut requests = Vec::new();
-        if let Some(mut cut) = self.job.checkpoints.take_cut() {
-            requests.extend(cut.savepoint.take());
-            self.take_in(&mut cut)?;
-            let id = self.job.checkpoints.id_of(cut.epoch);
-            let now_ms = self.job.options.clock.now_ms();
-            let status = CheckpointStatus::Failed("all input had ended".into());
-            self.job
-                .checkpoints
-                .collected()
-                .history
-                .end(id, now_ms, status);
-        }
-        requests.extend(self.job.checkpoints.collected().requests.drain(..));
-        self.store_final(requests)?;
-        self.commit()
-    }
-
-    fn store_final(&mut self, requests: Vec<SavepointRequest>) -> Result<()> {
-        let now_ms = self.job.options.clock.now_ms();
-        let epoch = self.job.checkpoints.target_epoch();
-        let id = self.job.checkpoints.id_of(epoch);
-        let mut cut = Cut {
-            epoch,
-            trigger_time_ms: now_ms,
-            savepoint: None,
-            is_aborted: false,
-            subtasks: BTreeMap::new(),
-            enumerators: BTreeMap::new(),
-        };
-        for (&node, enumerator) in &self.job.enumerators {
-            cut.enumerators
-                .insert(node, enumerator.begin_epoch(epoch + 1)?);
-        }
-        let operators = self.take_in(&mut cut)?;
-        if self.job.options.storage.is_none() {
-            requests
-                .into_iter()
-                .for_each(|r| r.answer(Err(no_storage())));
-            return Ok(());
-        }
-        // From here on a restart may commit what the writers have prepared.
-        self.job.release_writers();
-        let stats = CheckpointStats::begun(id, CheckpointKind::Final, now_ms);
-        self.job.checkpoints.collected().history.begin(stats);
-        let stored = self.store_now(id, now_ms, &operators, StoreTarget::Checkpoint)?;
-        self.note_complete(id, &stored);
-        for request in requests {
-            let target = StoreTarget::Savepoint(request.folder.clone());
-            let stored = self.store_now(id, now_ms, &operators, target);
-            request.answer(stored.map(|s| s.path.unwrap_or_default()));
-        }
-        Ok(())
-    }
-
-    /// Stores a final checkpoint or savepoint on this thread.
-    fn store_now(
-        &mut self,
-        id: u64,
-        now_ms: i64,
-        operators: &[OperatorCheckpoint],
-        target: StoreTarget,
-    ) -> Result<Stored> {
-        let is_cancelled = Arc::new(AtomicBool::new(false));
-        let Some(mut task) = self.task(id, now_ms, operators, target, is_cancelled) else {
-            return Err(no_storage());
-        };
-        task.manifest.is_final = true;
-        let result = task.run();
-        self.chains = result.chains;
-        result.outcome
-    }
 }
 
 /// An ended subtask as part of a cut: its committables are given once.
@@ -640,7 +546,7 @@ fn timed_out(id: u64, timeout: Duration, what: &str) -> Error {
     Error::external("CHECKPOINT_TIMEOUT", message).retryable()
 }
 
-fn no_storage() -> Error {
+pub(super) fn no_storage() -> Error {
     Error::user(
         "NO_CHECKPOINT_STORAGE",
         "savepoints need a job with checkpoints; SET 'execution.checkpointing.interval'",

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `collect` | what workers and coordinator share: the cut under way |
 //! | `coordinator` | triggers, times out, has cuts stored, commits |
+//! | `finish` | the last checkpoint, when all input has ended |
 //! | [`store`] | writes state files and manifests |
 //! | `load` | from a manifest to something to start from |
 //! | [`stats`] | when, how long, how big |
@@ -16,6 +17,7 @@
 
 pub(crate) mod collect;
 pub(crate) mod coordinator;
+mod finish;
 mod load;
 pub mod stats;
 pub mod store;
