@@ -9,12 +9,13 @@ use anyhow::{Context, Result, bail};
 /// connectors, formats and functions together, so that no crate below it knows them all.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("core", &[]),
-    ("state", &["core"]),
+    ("storage", &["core"]),
+    ("state", &["core", "storage"]),
     ("engine", &["core", "state"]),
     ("table", &["core", "state", "engine"]),
     ("sql", &["core", "table"]),
     ("formats", &["core"]),
-    ("connectors", &["core", "formats"]),
+    ("connectors", &["core", "formats", "storage"]),
     (
         "cli",
         &[

@@ -1,6 +1,7 @@
 //! The project's own tools: `cargo xtask <command>`.
 
 mod deps;
+mod systems;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,10 @@ enum Task {
         #[arg(long)]
         bless: bool,
     },
+    /// Gets another system that tests run against, into the user's cache folder: `kafka`.
+    Systems { name: String },
+    /// Write the pages about connectors and formats from their lists of options.
+    Docs,
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
     Oracle {
         /// Part of a case's name.
@@ -66,6 +71,11 @@ fn main() -> Result<()> {
             ];
             args.extend(filter.as_deref());
             run(&root, "cargo", &args, &env)
+        }
+        Task::Systems { name } => systems::get(&name),
+        Task::Docs => {
+            let args = ["run", "--release", "--", "docs", "docs"];
+            run(&root, "cargo", &args, &[])
         }
         Task::Oracle { filter } => {
             let mut args = vec![

@@ -40,6 +40,9 @@ enum Command {
     Sql(commands::sql::SqlArgs),
     /// Measure this build on this machine.
     Bench(commands::bench::BenchArgs),
+    /// Write the pages about connectors and formats.
+    #[command(hide = true)]
+    Docs(commands::docs::DocsArgs),
     /// What this binary is.
     Version,
     /// Print a script that completes this command's words in a shell.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Sql(args) => commands::sql::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Docs(args) => commands::docs::run(&args),
         Command::Version => {
             println!("flott {} (Flink SQL 2.3)", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -3,6 +3,7 @@
 pub mod blackhole;
 pub mod datagen;
 pub mod filesystem;
+pub mod kafka;
 pub mod nexmark;
 pub mod print;
 pub mod script;
@@ -17,7 +18,9 @@ pub fn all() -> Vec<Arc<dyn ConnectorFactory>> {
         Arc::new(blackhole::Blackhole),
         Arc::new(datagen::Datagen),
         Arc::new(filesystem::FilesystemConnector),
+        Arc::new(kafka::KafkaConnector),
         Arc::new(nexmark::Nexmark),
         Arc::new(print::Print),
+        Arc::new(kafka::UpsertKafkaConnector),
     ]
 }

@@ -83,6 +83,12 @@ pub trait ConnectorFactory: Send + Sync {
 
     fn doc(&self) -> &'static str;
 
+    /// A script that shows the connector at work, for its page in the documentation; it runs as it
+    /// stands, in an empty folder, unless it needs another system.
+    fn example(&self) -> &'static str {
+        ""
+    }
+
     fn metadata_columns(&self) -> Vec<MetadataColumn> {
         Vec::new()
     }

@@ -1,12 +1,14 @@
 //! Formats: bytes to columns and back.
 
+use std::sync::Arc;
+
 use arrow::buffer::Buffer;
 
 use crate::changelog::{ChangelogBatch, ChangelogMode};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::{OptionDef, Options};
 use crate::schema::Schema;
-use crate::source::FieldPath;
+use crate::source::{FieldPath, FieldPredicate};
 
 /// A format in the list of formats.
 pub trait FormatFactory: Send + Sync {
@@ -17,6 +19,12 @@ pub trait FormatFactory: Send + Sync {
     fn options(&self) -> &'static [OptionDef];
 
     fn doc(&self) -> &'static str;
+
+    /// A script that shows the format at work, for its page in the documentation; it runs as it
+    /// stands, in an empty folder, unless it needs another system.
+    fn example(&self) -> &'static str {
+        ""
+    }
 
     fn create_decoder(&self, request: &DecodeRequest) -> Result<Box<dyn Decoder>>;
 
@@ -41,6 +49,68 @@ pub trait FormatFactory: Send + Sync {
     fn is_splittable_with(&self, _options: &Options) -> bool {
         self.is_splittable()
     }
+
+    /// Whether files are read with [`FormatFactory::create_file_reader`] rather than block by
+    /// block: they have a header or a footer, without which nothing can be read.
+    ///
+    /// # Errors
+    /// A user error when the options or types of the request are wrong.
+    fn reads_files(&self, _request: &DecodeRequest) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// A reader of a piece of a file, where [`FormatFactory::reads_files`] holds.
+    ///
+    /// # Errors
+    /// A user error when the file is not of this format or does not fit the table.
+    fn create_file_reader(
+        &self,
+        _request: &DecodeRequest,
+        _scan: FileScan,
+    ) -> Result<Box<dyn FileReader>> {
+        Err(Error::internal(format!(
+            "format '{}' reads files block by block",
+            self.identifier()
+        )))
+    }
+}
+
+/// The bytes of a file, to be read at any place: on a disk or in an object store.
+pub trait FileInput: Send + Sync {
+    fn size_bytes(&self) -> u64;
+
+    /// The `length` bytes that begin at `offset`.
+    ///
+    /// # Errors
+    /// An external error when they cannot be read, also because the file ends before.
+    fn read_range(&self, offset: u64, length: usize) -> Result<Buffer>;
+}
+
+/// A piece of a file to be read.
+#[derive(Clone)]
+pub struct FileScan {
+    pub input: Arc<dyn FileInput>,
+    /// Groups of records (blocks, row groups, stripes) that begin in `start..end` are read, so that
+    /// pieces of a file that touch each other give every record once.
+    pub start: u64,
+    /// `u64::MAX` for the rest of the file.
+    pub end: u64,
+    /// Where to go on: the [`FileReader::position`] of a former reader of the same piece.
+    pub position: Option<u64>,
+    /// Rows that fail one of these may be left out; paths lead into [`DecodeRequest::schema`].
+    pub predicates: Vec<FieldPredicate>,
+}
+
+/// Reads a piece of a file.
+pub trait FileReader: Send {
+    /// The next rows, at most about [`DecodeRequest::batch_size`]; `None` at the end of the piece.
+    ///
+    /// # Errors
+    /// A user error when the file's content is faulty.
+    fn next_batch(&mut self) -> Result<Option<ChangelogBatch>>;
+
+    /// Where the next batch begins; what the number means is the format's own matter.
+    fn position(&self) -> u64;
 }
 
 /// What to decode.
@@ -68,6 +138,11 @@ pub trait Decoder: Send {
 
     /// Decodes one record that stands alone, as in a message.
     fn decode_message(&mut self, message: &[u8]) -> Result<()>;
+
+    /// A message without content. Most formats read nothing from it, as Flink's do.
+    fn decode_null(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Rows gathered and not yet flushed.
     fn num_rows(&self) -> usize;

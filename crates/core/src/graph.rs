@@ -41,11 +41,25 @@ pub enum NodeKind {
     Sink(Arc<dyn TableSink>),
 }
 
+/// A column of what an operator keeps from one checkpoint to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateColumn {
+    /// For people.
+    pub name: String,
+    /// Flink's type as text, without nullability.
+    pub data_type: String,
+    /// A hash of where the values come from, whatever the column's name and position are.
+    pub meaning: u64,
+}
+
 /// A node of the job graph. Inputs stand before the node in [`JobGraph::nodes`].
 #[derive(Clone)]
 pub struct Node {
     /// Stable over changes of the query elsewhere: state finds its operator again by it.
     pub uid: String,
+    /// The columns kept in its state, in order: state of other columns does not fit. Empty where
+    /// nothing is kept, or nothing that depends on columns.
+    pub state: Vec<StateColumn>,
     /// For people: `GroupAggregate[3]`.
     pub name: String,
     pub kind: NodeKind,

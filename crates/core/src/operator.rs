@@ -2,7 +2,8 @@
 //!
 //! An operator is one subtask's instance; it is driven by one thread and never blocks. Calls come
 //! in this order: `open`, at most one `restore`, then any sequence of `process`, `watermark`,
-//! `input_ended`, `on_timer` and `snapshot`, then `finish` once all inputs have ended.
+//! `input_ended`, `on_timer` and `snapshot` (each after a `prepare_snapshot`), then `finish` once
+//! all inputs have ended.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -79,6 +80,12 @@ pub trait Operator: Send {
 
     /// All inputs have ended; the watermark is at its maximum already.
     fn finish(&mut self, _out: &mut dyn Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// A snapshot is about to be taken: what must not stay here over a checkpoint, because another
+    /// parallelism may do without this operator, is sent now.
+    fn prepare_snapshot(&mut self, _out: &mut dyn Output) -> Result<()> {
         Ok(())
     }
 

@@ -20,6 +20,21 @@ pub enum OptionType {
     Enum(&'static [&'static str]),
 }
 
+impl std::fmt::Display for OptionType {
+    /// As documentation and DESCRIBE name it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::String => f.write_str("String"),
+            Self::Boolean => f.write_str("Boolean"),
+            Self::Integer => f.write_str("Integer"),
+            Self::Double => f.write_str("Double"),
+            Self::Duration => f.write_str("Duration"),
+            Self::MemorySize => f.write_str("MemorySize"),
+            Self::Enum(words) => f.write_str(&words.join(" | ")),
+        }
+    }
+}
+
 /// One option in a list: a key ending in `.*` stands for every key of that prefix, and `#` in a
 /// key for any one name (`fields.#.kind`).
 #[derive(Debug, Clone, Copy)]

@@ -113,6 +113,7 @@ fn job(num_batches: usize) -> Result<JobGraph> {
             exchange,
         });
         graph.add(Node {
+            state: Vec::new(),
             uid: index.to_string(),
             name: index.to_string(),
             kind,

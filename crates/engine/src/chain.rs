@@ -358,6 +358,19 @@ impl Chain {
         Ok(())
     }
 
+    /// Lets the operators send, in order, what must not stay in them over a checkpoint: what goes
+    /// into the outbox belongs to the epoch that ends.
+    pub fn prepare_snapshot(&mut self) -> Result<()> {
+        for first in 0..self.links.len() {
+            if let Some((link, rest)) = self.links[first..].split_first_mut() {
+                link.call(rest, &mut self.tail, |operator, out| {
+                    operator.prepare_snapshot(out)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Delivers the state of all operators for the checkpoint that closes `epoch`; `alignment_ns` is
     /// how long rows of the next epoch have waited for it.
     pub fn snapshot(&mut self, epoch: u64, alignment_ns: u64) -> Result<()> {

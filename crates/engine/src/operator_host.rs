@@ -105,6 +105,10 @@ impl OperatorHost {
             }
             let held = self.held_since.take().map(|since| since.elapsed());
             let alignment_ns = held.map_or(0, |time| time.as_nanos() as u64);
+            self.chain.prepare_snapshot()?;
+            if let Some(capability) = &self.capability {
+                self.sender.flush(capability, &mut self.chain);
+            }
             self.chain.snapshot(self.epoch, alignment_ns)?;
             self.epoch += 1;
             if let Some(capability) = &mut self.capability {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use timely::scheduling::SyncActivator;
 
-use flott_core::graph::{NodeId, NodeKind};
+use flott_core::graph::{NodeId, NodeKind, StateColumn};
 use flott_core::operator::OperatorContext;
 use flott_core::sink::WriterContext;
 use flott_core::source::{ReaderContext, Waker};
@@ -40,6 +40,28 @@ fn place(job: &Arc<JobState>, plan: &ChainPlan, node: NodeId, subtask: usize) ->
         metrics: job.metrics[node][subtask].clone(),
         job: job.clone(),
     }
+}
+
+/// State of other columns than the operator's would be misread.
+fn check_columns(job: &JobState, node: NodeId, checkpoint: &OperatorCheckpoint) -> Result<()> {
+    let is_empty = checkpoint.subtasks.iter().all(|s| s.state.is_empty());
+    let node = &job.graph.nodes[node];
+    if is_empty || checkpoint.columns == node.state {
+        return Ok(());
+    }
+    let names = |columns: &[StateColumn]| {
+        let texts = columns
+            .iter()
+            .map(|c| format!("{} {}", c.name, c.data_type));
+        texts.collect::<Vec<_>>().join(", ")
+    };
+    let message = format!(
+        "the state of {} has the columns ({}), which the query does not keep any more: it keeps ({}); start without the state",
+        node.name,
+        names(&checkpoint.columns),
+        names(&node.state)
+    );
+    Err(Error::user("STATE_SCHEMA", message))
 }
 
 fn restored(job: &JobState, node: NodeId) -> Option<&OperatorCheckpoint> {
@@ -168,6 +190,7 @@ fn prepare_link(job: &Arc<JobState>, plan: &ChainPlan, place: Place) -> Result<L
         let mut operator = factory.create()?;
         operator.open(&context)?;
         if let Some(checkpoint) = restored(job, place.node) {
+            check_columns(job, place.node, checkpoint)?;
             let states: Vec<_> = checkpoint
                 .subtasks
                 .iter()

@@ -207,6 +207,10 @@ impl SourceHost {
                 ..SubtaskCheckpoint::default()
             };
             place.deliver(self.epoch, delivered, SnapshotTimes::default());
+            self.chain.prepare_snapshot()?;
+            if let Some(capability) = &self.capability {
+                self.sender.flush(capability, &mut self.chain);
+            }
             self.chain.snapshot(self.epoch, 0)?;
             self.epoch += 1;
             if let Some(capability) = &mut self.capability {

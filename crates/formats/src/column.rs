@@ -32,7 +32,8 @@ impl<T: ArrowPrimitiveType> Primitive<T> {
         self.validity.append_non_null();
     }
 
-    fn push_null(&mut self) {
+    /// Appends a NULL.
+    pub fn push_null(&mut self) {
         self.values.push(T::Native::default());
         self.validity.append_null();
     }

@@ -1,5 +1,6 @@
 //! Formats: bytes to columns and back. The list is [`all`].
 
+mod avro;
 mod change;
 mod column;
 mod csv;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use flott_core::format::FormatFactory;
 
+pub use avro::{AvroFormat, ConfluentFormat};
 pub use change::ChangeFormat;
 pub use csv::CsvFormat;
 pub use json::JsonFormat;
@@ -26,6 +28,9 @@ pub fn all() -> Vec<Arc<dyn FormatFactory>> {
         Arc::new(JsonFormat),
         Arc::new(CsvFormat),
         Arc::new(RawFormat),
+        Arc::new(AvroFormat),
+        Arc::new(ConfluentFormat::AVRO),
+        Arc::new(ConfluentFormat::DEBEZIUM),
         Arc::new(ChangeFormat::DEBEZIUM),
         Arc::new(ChangeFormat::CANAL),
         Arc::new(ChangeFormat::MAXWELL),

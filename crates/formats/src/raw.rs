@@ -103,6 +103,15 @@ impl FormatFactory for RawFormat {
         "the line or message itself, as one column"
     }
 
+    fn example(&self) -> &'static str {
+        "CREATE TABLE lines (line STRING)
+WITH ('connector' = 'filesystem', 'path' = 'lines.txt', 'format' = 'raw');
+
+INSERT INTO lines VALUES ('a line'), ('and another');
+
+SELECT UPPER(line) AS line FROM lines;"
+    }
+
     fn create_decoder(&self, request: &DecodeRequest) -> Result<Box<dyn Decoder>> {
         let rules = RawRules::new(&request.options, &request.schema)?;
         let (columns, schema) = requested_columns(request)?;
@@ -231,6 +240,13 @@ impl Decoder for RawDecoder {
                 return Err(self.reject(message, &self.columns[index], None));
             }
         }
+        self.num_rows += 1;
+        Ok(())
+    }
+
+    /// A message without content is a row: its one column is NULL.
+    fn decode_null(&mut self) -> Result<()> {
+        self.columns.iter_mut().for_each(ColumnBuilder::push_null);
         self.num_rows += 1;
         Ok(())
     }

@@ -2,10 +2,11 @@
 
 mod cases;
 mod measure;
+mod nexmark;
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use crate::diagnostics;
@@ -14,11 +15,14 @@ use measure::Measurement;
 
 #[derive(Debug, Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
     after_help = "Cases:\n  window   tumbling COUNT and SUM over 100,000 keys, from a generator\n  \
                         json     a JSON file through a filter to a JSON file\n\n\
                         Each run is a process of its own: its processor time and peak memory are the kernel's."
 )]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    suite: Option<Suite>,
     /// The cases to run; all without a name.
     cases: Vec<String>,
     /// Subtasks of each operator.
@@ -35,8 +39,18 @@ pub struct BenchArgs {
     json: bool,
 }
 
+/// Benchmarks with options of their own.
+#[derive(Debug, Subcommand)]
+enum Suite {
+    /// The queries of the Nexmark benchmark, alone or against real Flink.
+    Nexmark(Box<nexmark::NexmarkArgs>),
+}
+
 /// Runs the command.
 pub fn run(args: &BenchArgs) -> ExitCode {
+    if let Some(Suite::Nexmark(args)) = &args.suite {
+        return nexmark::run(args);
+    }
     match measure_all(args) {
         Ok(results) if args.json => {
             results

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
 pub mod bench;
+pub mod docs;
 pub mod run;
 pub mod sql;

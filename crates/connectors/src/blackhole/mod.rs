@@ -25,6 +25,10 @@ impl ConnectorFactory for Blackhole {
         "takes every row and keeps none; sink only"
     }
 
+    fn example(&self) -> &'static str {
+        include_str!("example.sql")
+    }
+
     fn create_source(&self, _: TableContext<'_>, _: ScanRequest) -> Result<Arc<dyn TableSource>> {
         let message = "connector 'blackhole' can be written, not read";
         Err(Error::user("NOT_A_SOURCE", message))

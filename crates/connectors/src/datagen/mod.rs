@@ -36,6 +36,10 @@ impl ConnectorFactory for Datagen {
         "makes rows of random or counted values; source only"
     }
 
+    fn example(&self) -> &'static str {
+        include_str!("example.sql")
+    }
+
     fn create_source(
         &self,
         context: TableContext<'_>,

@@ -3,18 +3,22 @@
 //! Reading: every file of a file, folder (with what is below it) or pattern; names that begin with
 //! `.` or `_` are passed over. Large files of splittable formats are read in pieces by several
 //! subtasks. Partition columns are read from `key=value` folders, and predicates on them leave
-//! whole folders out. `.gz` is decompressed.
+//! whole folders out. Compressed text is decompressed by the extension of its name: `.gz`, `.gzip`,
+//! `.deflate`, `.bz2`, `.xz`, `.zst`. Formats with a footer or header read their files themselves.
 //!
 //! Writing: hidden files that become visible, each by one rename, when the checkpoint that holds
 //! them is complete; so every row is visible exactly once.
 
 mod codec;
 mod commit;
+mod constants;
+mod input;
 mod listing;
 mod options;
 mod partition_commit;
 mod path;
 mod reader;
+mod records;
 mod sink;
 mod source;
 mod split;
@@ -92,6 +96,10 @@ impl ConnectorFactory for FilesystemConnector {
 
     fn doc(&self) -> &'static str {
         "files and folders of files"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.sql")
     }
 
     fn metadata_columns(&self) -> Vec<MetadataColumn> {

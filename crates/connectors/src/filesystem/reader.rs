@@ -1,22 +1,22 @@
 //! Reads splits: blocks of a file to the format's decoder, constant columns beside its columns.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
-use flate2::read::MultiGzDecoder;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::{DecodeRequest, Decoder, FormatFactory};
-use flott_core::source::{ReaderContext, SourcePoll, SourceReader, Split, SplitPoll};
+use flott_core::source::{
+    FieldPredicate, ReaderContext, SourcePoll, SourceReader, Split, SplitPoll,
+};
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
 
-use super::path::partition_values;
+use super::constants::Constants;
+use super::input::open_stream;
+use super::records::RecordSplit;
 use super::split::FileSplit;
 
 /// How much of a file is read at once.
@@ -43,6 +43,10 @@ pub(super) enum Origin {
 pub(super) struct ScanPlan {
     pub format: Arc<dyn FormatFactory>,
     pub decode: DecodeRequest,
+    /// The format reads files itself, not block by block.
+    pub reads_files: bool,
+    /// On columns of the files.
+    pub predicates: Vec<FieldPredicate>,
     pub origins: Vec<Origin>,
     pub schema: SchemaRef,
     pub partition_keys: Vec<String>,
@@ -55,9 +59,7 @@ struct OpenSplit {
     split: FileSplit,
     input: Box<dyn Read + Send>,
     decoder: Box<dyn Decoder>,
-    /// Of each column that is the same for all rows of the file.
-    constants: Vec<Option<ArrayRef>>,
-    constant_rows: usize,
+    constants: Constants,
     /// The block as read, kept so that its memory can be used again.
     block: Buffer,
     /// What of the block is not yet decoded, and where in the file it begins.
@@ -69,12 +71,45 @@ struct OpenSplit {
     num_skipped: u64,
 }
 
+/// A split in hand.
+enum Open {
+    Blocks(OpenSplit),
+    Records(RecordSplit),
+}
+
+impl Open {
+    fn new(split: FileSplit, plan: &ScanPlan, batch_size: usize) -> Result<Self> {
+        Ok(match plan.reads_files {
+            true => Self::Records(RecordSplit::new(split, plan, batch_size)?),
+            false => Self::Blocks(OpenSplit::new(split, plan, batch_size)?),
+        })
+    }
+
+    fn read(
+        &mut self,
+        plan: &ScanPlan,
+        context: &ReaderContext,
+    ) -> Result<(Option<ChangelogBatch>, bool)> {
+        match self {
+            Self::Blocks(split) => split.read(plan, context),
+            Self::Records(split) => split.read(plan, context),
+        }
+    }
+
+    fn snapshot(&self) -> Split {
+        match self {
+            Self::Blocks(split) => split.snapshot(),
+            Self::Records(split) => split.snapshot(),
+        }
+    }
+}
+
 /// Reads the splits of one subtask, one after the other.
 pub(super) struct FileReader {
     plan: Arc<ScanPlan>,
     context: ReaderContext,
     restored: VecDeque<FileSplit>,
-    open: Option<OpenSplit>,
+    open: Option<Open>,
     num_rows: u64,
     is_ended: bool,
 }
@@ -109,7 +144,7 @@ impl FileReader {
                 }
             },
         };
-        self.open = Some(OpenSplit::new(split, &self.plan, self.context.batch_size)?);
+        self.open = Some(Open::new(split, &self.plan, self.context.batch_size)?);
         Ok(None)
     }
 }
@@ -142,29 +177,10 @@ impl SourceReader for FileReader {
     }
 
     fn snapshot(&mut self) -> Result<Vec<Split>> {
-        let open = self.open.iter().map(OpenSplit::snapshot);
+        let open = self.open.iter().map(Open::snapshot);
         let waiting = self.restored.iter().map(FileSplit::to_split);
         Ok(open.chain(waiting).collect())
     }
-}
-
-/// Opens a file for reading from `offset` of its decompressed content.
-fn open_input(path: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::user(
-            "FILE_NOT_FOUND",
-            format!("file '{path}' does not exist any more"),
-        ),
-        _ => Error::io(path, &error),
-    };
-    let mut file = File::open(path).map_err(failed)?;
-    if path.ends_with(".gz") {
-        let mut input = MultiGzDecoder::new(file);
-        std::io::copy(&mut input.by_ref().take(offset), &mut std::io::sink()).map_err(failed)?;
-        return Ok(Box::new(input));
-    }
-    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-    Ok(Box::new(file))
 }
 
 impl OpenSplit {
@@ -175,10 +191,9 @@ impl OpenSplit {
             None => (split.start.saturating_sub(1), split.start > 0),
         };
         Ok(Self {
-            input: open_input(&split.path, offset)?,
+            input: open_stream(&split.path, offset)?,
             decoder: new_decoder(plan, batch_size)?,
-            constants: Vec::new(),
-            constant_rows: 0,
+            constants: Constants::default(),
             block: Buffer::from_vec(Vec::<u8>::new()),
             rest: Buffer::from_vec(Vec::<u8>::new()),
             rest_offset: offset,
@@ -224,7 +239,13 @@ impl OpenSplit {
         context.metrics.num_records_in_errors.add(newly_skipped);
         self.num_skipped = skipped;
         let rows = match self.decoder.flush()? {
-            Some(rows) => Some(self.complete(rows, plan, context.batch_size)?),
+            Some(rows) => {
+                let batch_size = context.batch_size;
+                let rows = self
+                    .constants
+                    .complete(rows, &self.split, plan, batch_size)?;
+                Some(rows)
+            }
             None => None,
         };
         Ok((rows, is_done && self.rest.is_empty()))
@@ -339,63 +360,6 @@ impl OpenSplit {
         self.rest_offset += skipped as u64;
         self.skips_record &= !self.is_last;
     }
-
-    /// The decoder's columns and the constant ones, in the order of the query.
-    fn complete(
-        &mut self,
-        rows: ChangelogBatch,
-        plan: &ScanPlan,
-        batch_size: usize,
-    ) -> Result<ChangelogBatch> {
-        let num_rows = rows.num_rows();
-        if self.constants.is_empty() || self.constant_rows < num_rows {
-            self.constant_rows = num_rows.max(batch_size.min(8192));
-            let constants = plan.origins.iter().map(|o| self.constant(o, plan));
-            self.constants = constants.collect::<Result<_>>()?;
-        }
-        let columns = plan
-            .origins
-            .iter()
-            .zip(&self.constants)
-            .map(|(origin, constant)| match (origin, constant) {
-                (_, Some(array)) => array.slice(0, num_rows),
-                (Origin::Decoded(index), _) => rows.column(*index).clone(),
-                _ => arrow::array::new_null_array(&arrow::datatypes::DataType::Null, num_rows),
-            });
-        let options = RecordBatchOptions::new().with_row_count(Some(num_rows));
-        let columns = columns.collect();
-        let batch = RecordBatch::try_new_with_options(plan.schema.clone(), columns, &options)?;
-        Ok(rows.with_rows(batch))
-    }
-
-    fn constant(&self, origin: &Origin, plan: &ScanPlan) -> Result<Option<ArrayRef>> {
-        let (text, logical) = match origin {
-            Origin::Decoded(_) => return Ok(None),
-            Origin::Partition(key, logical) => {
-                let values =
-                    partition_values(&self.split.path, &plan.partition_keys, &plan.default_name);
-                let value = values.and_then(|mut v| v.swap_remove(*key));
-                (value, logical.clone())
-            }
-            Origin::Path => (Some(self.split.path.clone()), LogicalType::STRING),
-            Origin::Name => {
-                let name = self.split.path.rsplit('/').next().unwrap_or_default();
-                (Some(name.to_string()), LogicalType::STRING)
-            }
-            Origin::Size => (Some(self.split.size_bytes.to_string()), LogicalType::BigInt),
-            Origin::Modified(logical) => {
-                let column = flott_formats::timestamp_column(
-                    self.split.modified_ms,
-                    logical,
-                    self.constant_rows,
-                )?;
-                return Ok(Some(column));
-            }
-        };
-        flott_formats::constant_column(&logical, text.as_deref(), self.constant_rows)
-            .map(Some)
-            .map_err(|error| error.context(format!("file '{}'", self.split.path)))
-    }
 }
 
 fn new_decoder(plan: &ScanPlan, batch_size: usize) -> Result<Box<dyn Decoder>> {
@@ -407,7 +371,7 @@ fn new_decoder(plan: &ScanPlan, batch_size: usize) -> Result<Box<dyn Decoder>> {
 
 /// Lines that end in the first `length` bytes of a file's content.
 fn count_lines(path: &str, length: u64) -> Result<u64> {
-    let mut input = open_input(path, 0)?.take(length);
+    let mut input = open_stream(path, 0)?.take(length);
     let mut bytes = vec![0; BLOCK_BYTES];
     let mut lines = 0;
     loop {

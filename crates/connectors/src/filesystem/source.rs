@@ -8,7 +8,8 @@ use flott_core::connector::TableContext;
 use flott_core::format::DecodeRequest;
 use flott_core::schema::{Column, Schema};
 use flott_core::source::{
-    FieldPath, ReaderContext, ScanRequest, SourceReader, SplitEnumerator, TableSource,
+    FieldPath, FieldPredicate, ReaderContext, ScanRequest, SourceReader, SplitEnumerator,
+    TableSource,
 };
 use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
@@ -119,13 +120,23 @@ impl FilesystemSource {
             batch_size: 1,
         };
         // Wrong options of the format are refused before the job starts.
-        options.format.create_decoder(&decode)?;
+        let reads_files = options.format.reads_files(&decode)?;
+        if !reads_files {
+            options.format.create_decoder(&decode)?;
+        }
         let monitor = context.options.duration(&MONITOR_INTERVAL)?;
         if monitor.is_some_and(|m| m.is_zero()) {
             let message =
                 "option 'source.monitor-interval' is 0; it takes a duration such as '1 s'";
             return Err(Error::user("INVALID_OPTION", message));
         }
+        let in_files = |predicate: &FieldPredicate| {
+            let mut predicate = predicate.clone();
+            let first = predicate.field.0.first_mut()?;
+            *first = in_file.iter().position(|c| c == first)?;
+            Some(predicate)
+        };
+        let file_predicates = request.predicates.iter().filter_map(in_files).collect();
         let predicates = request.predicates.iter().enumerate();
         let on_keys: Vec<_> = predicates
             .filter_map(|(index, p)| match p.field.0.as_slice() {
@@ -152,6 +163,8 @@ impl FilesystemSource {
             plan: Arc::new(ScanPlan {
                 format: options.format,
                 decode,
+                reads_files,
+                predicates: file_predicates,
                 origins,
                 schema: arrow_schema,
                 partition_keys: keys.clone(),

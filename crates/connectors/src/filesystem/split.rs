@@ -6,6 +6,7 @@ use flott_core::Result;
 use flott_core::source::{Split, SplitEnumerator, SplitPoll};
 
 use super::codec::{Decoding, Encoding};
+use super::input::is_compressed;
 use super::listing::{FileFilter, FoundFile};
 
 /// Splittable files are cut in pieces of this many bytes.
@@ -20,7 +21,8 @@ pub(super) struct FileSplit {
     pub start: u64,
     /// `u64::MAX` for the rest of the file.
     pub end: u64,
-    /// Where the next record begins, once reading has begun; counted in decompressed bytes.
+    /// Where the next record begins, once reading has begun; counted in decompressed bytes, or
+    /// what the format's own reader calls a position.
     pub position: Option<u64>,
 }
 
@@ -66,7 +68,7 @@ impl FileSplit {
             position: None,
         };
         match split_bytes {
-            Some(bytes) if file.size_bytes > bytes && !file.path.ends_with(".gz") => {
+            Some(bytes) if file.size_bytes > bytes && !is_compressed(&file.path) => {
                 let starts = (0..file.size_bytes).step_by(bytes as usize);
                 starts
                     .map(|start| match start + bytes {

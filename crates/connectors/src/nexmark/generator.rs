@@ -106,8 +106,12 @@ impl Generator {
     /// Event time in ms.
     #[inline]
     pub fn time_ms(&self, event: u64) -> i64 {
-        let micros = u128::from(event) * 1_000_000 / u128::from(self.config.event_rate);
-        self.config.base_time_ms + (micros / 1000) as i64
+        let rate = self.config.event_rate;
+        let elapsed_ms = match event.checked_mul(1_000) {
+            Some(thousandths) => thousandths / rate,
+            None => (u128::from(event) * 1_000 / u128::from(rate)) as u64,
+        };
+        self.config.base_time_ms + elapsed_ms as i64
     }
 
     /// The number of the newest person at this event, from 0.
@@ -233,7 +237,8 @@ impl PriceTable {
         let index = (random >> (64 - STEP_BITS)) as usize;
         let rest = (random << STEP_BITS) as f64 / u64::MAX as f64;
         let x = rest * (6.0 * std::f64::consts::LN_10 / (1u64 << STEP_BITS) as f64);
-        (self.steps[index] * (1.0 + x + 0.5 * x * x)).round() as i64
+        // Rounds to the nearest: prices are positive, and `f64::round` is a call on many targets.
+        (self.steps[index] * (1.0 + x + 0.5 * x * x) + 0.5) as i64
     }
 }
 

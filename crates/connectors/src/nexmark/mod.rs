@@ -41,6 +41,10 @@ impl ConnectorFactory for Nexmark {
         "generates the events of the Nexmark benchmark; source only"
     }
 
+    fn example(&self) -> &'static str {
+        include_str!("example.sql")
+    }
+
     fn create_source(
         &self,
         context: TableContext<'_>,

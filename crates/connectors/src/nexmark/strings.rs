@@ -32,35 +32,25 @@ const LAST_NAMES: [&str; 9] = [
 ];
 const MIN_TEXT: u64 = 3;
 
-/// Text in one buffer, and where each entry stands in it.
+/// Text in one buffer, and the view of each entry.
 struct Pool {
     buffer: Buffer,
-    entries: Vec<(u32, u32)>,
+    views: Vec<u128>,
 }
 
 impl Pool {
     fn of(texts: impl Iterator<Item = String>) -> Self {
         let mut bytes = Vec::new();
-        let entries = texts
-            .map(|text| {
-                let start = bytes.len() as u32;
-                bytes.extend_from_slice(text.as_bytes());
-                (start, text.len() as u32)
-            })
-            .collect();
+        let views = texts.map(|text| {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(text.as_bytes());
+            make_view(text.as_bytes(), 0, start)
+        });
+        let views = views.collect();
         Self {
             buffer: Buffer::from_vec(bytes),
-            entries,
+            views,
         }
-    }
-
-    #[inline]
-    fn view(&self, offset: u32, length: u32) -> u128 {
-        make_view(
-            &self.buffer[offset as usize..(offset + length) as usize],
-            0,
-            offset,
-        )
     }
 }
 
@@ -173,8 +163,7 @@ impl Generator {
 
     fn pooled(&self, events: &[Option<u64>], pool: &Pool) -> ArrayRef {
         views(events, &pool.buffer, |event| {
-            let (offset, length) = pool.entries[self.channel_index(event)];
-            pool.view(offset, length)
+            pool.views[self.channel_index(event)]
         })
     }
 
@@ -296,11 +285,15 @@ impl Generator {
 
 #[inline]
 fn slice_view(pool: &Buffer, start: u64, length: u64) -> u128 {
-    make_view(
-        &pool[start as usize..(start + length) as usize],
-        0,
-        start as u32,
-    )
+    let text = &pool[start as usize..(start + length) as usize];
+    match text {
+        // Most are long: their view is made in line.
+        [a, b, c, d, ..] if length > 12 => {
+            let prefix = u32::from_le_bytes([*a, *b, *c, *d]);
+            u128::from(length) | u128::from(prefix) << 32 | u128::from(start) << 96
+        }
+        _ => make_view(text, 0, start as u32),
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,10 @@ impl ConnectorFactory for Print {
         "writes each row to standard output; sink only"
     }
 
+    fn example(&self) -> &'static str {
+        include_str!("example.sql")
+    }
+
     fn create_source(&self, _: TableContext<'_>, _: ScanRequest) -> Result<Arc<dyn TableSource>> {
         Err(Error::user(
             "NOT_A_SOURCE",

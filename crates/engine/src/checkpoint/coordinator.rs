@@ -333,6 +333,7 @@ impl<'a> Coordinator<'a> {
             }
             self.apply(node, &mut subtasks)?;
             operators.push(OperatorCheckpoint {
+                columns: self.job.graph.nodes[node].state.clone(),
                 enumerator: cut.enumerators.remove(&node),
                 subtasks,
                 chain: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flott_core::graph::JobGraph;
+use flott_core::graph::{JobGraph, StateColumn};
 use flott_core::sink::Committable;
 use flott_core::source::Split;
 use flott_core::{Error, Result};
@@ -86,7 +86,13 @@ fn load_operator(
         watermark: subtask.watermark,
         is_finished: subtask.is_finished,
     });
+    let columns = operator.columns.iter().map(|column| StateColumn {
+        name: column.name.clone(),
+        data_type: column.data_type.clone(),
+        meaning: u64::from_str_radix(&column.meaning, 16).unwrap_or(0),
+    });
     OperatorCheckpoint {
+        columns: columns.collect(),
         enumerator: operator.enumerator.as_ref().map(|e| e.0.to_vec()),
         subtasks: subtasks.collect(),
         chain: Some(chain),

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 
 use crossbeam_channel::{Receiver, bounded};
 
+use flott_core::graph::StateColumn;
 use flott_core::operator::StateSnapshot;
 use flott_core::sink::Committable;
 use flott_core::source::Split;
@@ -50,6 +51,8 @@ pub struct Checkpoint {
 /// One operator, source or sink in a checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct OperatorCheckpoint {
+    /// What the state's columns are ([`flott_core::graph::Node::state`]).
+    pub columns: Vec<StateColumn>,
     /// The state of a source's enumerator.
     pub enumerator: Option<Vec<u8>>,
     /// In the order of the subtasks.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flott_core::clock::Stopwatch;
-use flott_core::graph::{JobGraph, NodeId, NodeKind};
+use flott_core::graph::{JobGraph, NodeId, NodeKind, StateColumn};
 use flott_core::hash::mix_bytes;
 use flott_core::options::Options;
 use flott_core::{Error, Result};
 use flott_state::chain::OperatorChain;
 use flott_state::storage::manifest::{
-    FORMAT_VERSION, MANIFEST_NAME, OperatorKind, OperatorManifest, SnapshotKind, SplitManifest,
-    SubtaskManifest,
+    ColumnManifest, FORMAT_VERSION, MANIFEST_NAME, OperatorKind, OperatorManifest, SnapshotKind,
+    SplitManifest, SubtaskManifest,
 };
 use flott_state::storage::stored::{FileTarget, FileWriter};
 use flott_state::storage::{CheckpointStore, Manifest, StoragePlace};
@@ -179,6 +179,7 @@ pub(crate) fn manifest(
             NodeKind::Operator(_) => OperatorKind::Operator,
             NodeKind::Sink(_) => OperatorKind::Sink,
         },
+        columns: operator.columns.iter().map(column_manifest).collect(),
         enumerator: operator.enumerator.clone().map(Into::into),
         subtasks: operator.subtasks.iter().map(subtask_manifest).collect(),
         tables: Vec::new(),
@@ -237,6 +238,14 @@ fn masked(statement: &str) -> String {
         }
     });
     pieces.collect::<Vec<_>>().join("'")
+}
+
+fn column_manifest(column: &StateColumn) -> ColumnManifest {
+    ColumnManifest {
+        name: column.name.clone(),
+        data_type: column.data_type.clone(),
+        meaning: format!("{:016x}", column.meaning),
+    }
 }
 
 fn subtask_manifest(subtask: &SubtaskCheckpoint) -> SubtaskManifest {

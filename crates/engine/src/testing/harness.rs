@@ -358,6 +358,10 @@ impl OpenHarness {
     /// # Errors
     /// What the operator reports.
     pub fn snapshot_changes(&mut self) -> Result<Vec<StateSnapshot>> {
+        for subtask in &mut self.subtasks {
+            subtask.operator.prepare_snapshot(&mut subtask.recorder)?;
+        }
+        self.collect();
         let subtasks = self.subtasks.iter_mut();
         subtasks.map(|s| s.operator.snapshot()).collect()
     }

@@ -148,6 +148,7 @@ impl Graph {
             exchange: exchange.clone(),
         });
         self.0.add(Node {
+            state: Vec::new(),
             uid: name.into(),
             name: name.into(),
             kind,

@@ -11,19 +11,33 @@ use flott_core::{Error, Result};
 
 use super::Dialect;
 use super::envelope::{self, AFTER, BEFORE, DATABASE, KIND, TABLE};
-use crate::json::read::ReadRules;
 use crate::json::{JsonDecoder, requested_columns};
 
 /// Which changes are read, by equality; `None` reads all.
-pub(super) struct Included {
+#[derive(Default)]
+pub(crate) struct Included {
     pub database: Option<String>,
     pub table: Option<String>,
 }
 
-pub(super) struct ChangeDecoder {
+/// Decodes envelopes as rows.
+pub(crate) trait EnvelopeDecoder: Decoder {
+    /// The lines in which the gathered envelopes stand, where they are lines.
+    fn take_lines(&mut self) -> Vec<u64> {
+        Vec::new()
+    }
+}
+
+impl EnvelopeDecoder for JsonDecoder {
+    fn take_lines(&mut self) -> Vec<u64> {
+        JsonDecoder::take_lines(self)
+    }
+}
+
+pub(crate) struct ChangeDecoder {
     dialect: Dialect,
     format: &'static str,
-    inner: JsonDecoder,
+    inner: Box<dyn EnvelopeDecoder>,
     schema: SchemaRef,
     /// For each requested field: which column of the envelope's rows, and the way into it.
     fields: Vec<(usize, Vec<usize>)>,
@@ -67,13 +81,14 @@ struct Envelopes {
 }
 
 impl ChangeDecoder {
+    /// A decoder whose envelopes `inner` makes from a request for them.
     pub fn new(
         dialect: Dialect,
         format: &'static str,
         request: &DecodeRequest,
-        rules: ReadRules,
-        includes_schema: bool,
         included: Included,
+        ignores_errors: bool,
+        inner: impl FnOnce(DecodeRequest) -> Result<Box<dyn EnvelopeDecoder>>,
     ) -> Result<Self> {
         let (_, schema) = requested_columns(request)?;
         let mut wanted: Vec<usize> = request.fields.iter().map(|p| p.0[0]).collect();
@@ -86,24 +101,12 @@ impl ChangeDecoder {
             .map(|p| (place(p.0[0]), p.0[1..].to_vec()))
             .collect();
         let envelope = envelope::schema_of(dialect, &request.schema, &wanted);
-        let paths = (0..envelope.len()).map(|column| match includes_schema {
-            true => FieldPath(vec![0, column]),
-            false => FieldPath::column(column),
-        });
-        let mut inner = JsonDecoder::new(
-            &DecodeRequest {
-                fields: paths.collect(),
-                schema: match includes_schema {
-                    true => envelope::in_payload(&envelope),
-                    false => envelope,
-                },
-                options: request.options.clone(),
-                batch_size: request.batch_size,
-            },
-            rules,
-            format,
-        )?;
-        inner.keep_lines();
+        let inner = inner(DecodeRequest {
+            fields: (0..envelope.len()).map(FieldPath::column).collect(),
+            schema: envelope,
+            options: request.options.clone(),
+            batch_size: request.batch_size,
+        })?;
         Ok(Self {
             dialect,
             format,
@@ -111,7 +114,7 @@ impl ChangeDecoder {
             schema,
             fields,
             num_columns: wanted.len(),
-            ignores_errors: rules.ignore_parse_errors,
+            ignores_errors,
             included,
             num_skipped: 0,
         })

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use flott_core::format::DecodeRequest;
 use flott_core::schema::{Column, Schema};
+use flott_core::source::FieldPath;
 use flott_core::types::{DataType, LogicalType, RowField};
 
 use super::Dialect;
@@ -59,12 +61,18 @@ pub(super) fn schema_of(dialect: Dialect, table: &Schema, wanted: &[usize]) -> S
         .collect()
 }
 
-/// The envelope inside Debezium's `payload`.
-pub(super) fn in_payload(envelope: &Schema) -> Schema {
-    let fields = envelope
-        .columns()
-        .iter()
-        .map(|c| RowField::new(&c.name, c.data_type.clone()));
+/// The request for envelopes inside Debezium's `payload`.
+pub(super) fn in_payload(envelopes: DecodeRequest) -> DecodeRequest {
+    let columns = envelopes.schema.columns().iter();
+    let fields = columns.map(|c| RowField::new(&c.name, c.data_type.clone()));
     let payload = LogicalType::Row(fields.collect()).nullable();
-    Schema::new(vec![Column::new("payload", payload)])
+    let paths = envelopes.fields.into_iter().map(|FieldPath(mut path)| {
+        path.insert(0, 0);
+        FieldPath(path)
+    });
+    DecodeRequest {
+        schema: Schema::new(vec![Column::new("payload", payload)]),
+        fields: paths.collect(),
+        ..envelopes
+    }
 }

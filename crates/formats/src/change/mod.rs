@@ -6,7 +6,7 @@
 
 mod decoder;
 mod encoder;
-mod envelope;
+pub(crate) mod envelope;
 
 use flott_core::changelog::ChangelogMode;
 use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory};
@@ -14,10 +14,10 @@ use flott_core::options::{OptionDef, OptionType, Options};
 use flott_core::{Error, Result};
 
 use crate::json::{
-    self, DECIMAL_AS_PLAIN, IGNORE_NULL_FIELDS, IGNORE_PARSE_ERRORS, MAP_NULL_KEY_LITERAL,
-    MAP_NULL_KEY_MODE, TIMESTAMP_STANDARD, flag,
+    self, DECIMAL_AS_PLAIN, IGNORE_NULL_FIELDS, IGNORE_PARSE_ERRORS, JsonDecoder,
+    MAP_NULL_KEY_LITERAL, MAP_NULL_KEY_MODE, TIMESTAMP_STANDARD, flag,
 };
-use decoder::ChangeDecoder;
+pub(crate) use decoder::{ChangeDecoder, EnvelopeDecoder, Included};
 use encoder::ChangeEncoder;
 
 const SCHEMA_INCLUDE: OptionDef = OptionDef::new(
@@ -130,15 +130,24 @@ impl FormatFactory for ChangeFormat {
         let rules = json::read_rules(&request.options)?;
         let includes_schema =
             self.dialect == Dialect::Debezium && flag(&request.options, &SCHEMA_INCLUDE)?;
+        let included = Included {
+            database: request.options.get(DATABASE_INCLUDE.key).map(String::from),
+            table: request.options.get(TABLE_INCLUDE.key).map(String::from),
+        };
+        let format = self.identifier();
         let decoder = ChangeDecoder::new(
             self.dialect,
-            self.identifier(),
+            format,
             request,
-            rules,
-            includes_schema,
-            decoder::Included {
-                database: request.options.get(DATABASE_INCLUDE.key).map(String::from),
-                table: request.options.get(TABLE_INCLUDE.key).map(String::from),
+            included,
+            rules.ignore_parse_errors,
+            |mut envelopes| {
+                if includes_schema {
+                    envelopes = envelope::in_payload(envelopes);
+                }
+                let mut inner = JsonDecoder::new(&envelopes, rules, format)?;
+                inner.keep_lines();
+                Ok(Box::new(inner))
             },
         )?;
         Ok(Box::new(decoder))

@@ -25,6 +25,9 @@ impl Binder<'_> {
         function: &Function,
         clause: &mut Clause<'_>,
     ) -> Result<Expr> {
+        if let Some(user) = self.user_function(function)? {
+            return self.user_call(&user, function, clause);
+        }
         let name = function_name(function);
         if function.over.is_some() {
             return self.over_call(&name, function, clause);
@@ -162,7 +165,8 @@ impl Binder<'_> {
             .collector
             .as_deref()
             .is_some_and(|c| c.has_empty_group && !c.is_in_over)
-            || filter.is_some();
+            || filter.is_some()
+            || function.over.is_some();
         let types: Vec<DataType> = args
             .iter()
             .map(|a| {
@@ -314,14 +318,7 @@ impl Binder<'_> {
                         format!("OVER must be applied to an aggregate function, not to {name}");
                     return Err(Error::user("UNSUPPORTED_OVER", message));
                 }
-                let mut item = self.aggregate_item(name, function, clause)?;
-                let nullable: Vec<DataType> = item
-                    .types
-                    .arguments
-                    .iter()
-                    .map(|t| t.with_nullable(true))
-                    .collect();
-                item.types = (item.function.bind)(&nullable)?;
+                let item = self.aggregate_item(name, function, clause)?;
                 let data_type = item.types.result.clone();
                 (OverItemCall::Aggregate(item), data_type)
             }
@@ -461,7 +458,7 @@ fn resolve_window(over: &WindowType, collector: &Collector) -> Result<WindowSpec
     }
 }
 
-fn is_rank_function(name: &str) -> bool {
+pub(crate) fn is_rank_function(name: &str) -> bool {
     matches!(
         name,
         "ROW_NUMBER"

@@ -6,14 +6,28 @@ use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
 
 use crate::expr::{Expr, ExprKind};
-use crate::functions::{self, Argument, BindContext as CallContext, ExprContext, Kernel};
+use crate::functions::{
+    self, Argument, BindContext as CallContext, ExprContext, FunctionDef, Kernel,
+};
 
 /// A call of the function of this name, with its arguments cast to what it takes.
 ///
 /// # Errors
 /// When there is no such function, or it does not take these arguments.
 pub(crate) fn call(name: &str, args: Vec<Expr>, session: &ExprContext) -> Result<Expr> {
-    let function = functions::resolve(name)?;
+    call_function(functions::resolve(name)?, name, args, session)
+}
+
+/// A call of this function, under the name that messages give it.
+///
+/// # Errors
+/// When it does not take these arguments.
+pub(crate) fn call_function(
+    function: &'static FunctionDef,
+    name: &str,
+    args: Vec<Expr>,
+    session: &ExprContext,
+) -> Result<Expr> {
     let arguments: Vec<Argument> = args
         .iter()
         .map(|a| Argument {

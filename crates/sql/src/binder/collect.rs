@@ -92,6 +92,41 @@ pub(crate) struct OverItem {
     pub data_type: DataType,
 }
 
+impl OverItem {
+    /// Text that is equal for calls of the same window.
+    pub fn window_key(&self) -> String {
+        let partition: Vec<String> = self.partition.iter().map(Expr::key).collect();
+        let order = self.order.iter();
+        let order = order.map(|o| format!("{} {} {}", o.expr.key(), o.descending, o.nulls_first));
+        let order: Vec<String> = order.collect();
+        // Ranking functions know no frame.
+        let frame = matches!(self.call, OverItemCall::Aggregate(_)).then_some(self.frame);
+        format!("{partition:?} {order:?} {frame:?}")
+    }
+
+    /// Text that is equal for equal calls.
+    fn key(&self) -> String {
+        let call = match &self.call {
+            OverItemCall::Aggregate(item) => item.key(),
+            OverItemCall::RowNumber => "ROW_NUMBER".to_string(),
+            OverItemCall::Rank => "RANK".to_string(),
+            OverItemCall::DenseRank => "DENSE_RANK".to_string(),
+            OverItemCall::Lag {
+                arg,
+                offset,
+                default,
+            } => {
+                let default = default.as_ref().map(Expr::key);
+                format!("LAG {} {offset} {default:?}", arg.key())
+            }
+            OverItemCall::Ntile(buckets) => format!("NTILE {buckets}"),
+            OverItemCall::PercentRank => "PERCENT_RANK".to_string(),
+            OverItemCall::CumeDist => "CUME_DIST".to_string(),
+        };
+        format!("{call} {}", self.window_key())
+    }
+}
+
 #[derive(Clone)]
 pub(crate) enum OverItemCall {
     Aggregate(AggregateItem),
@@ -149,8 +184,13 @@ impl Collector {
 
     pub fn add_over(&mut self, item: OverItem) -> Expr {
         let data_type = item.data_type.clone();
-        self.overs.push(item);
-        Placeholder::Over(self.overs.len() - 1).expr(data_type)
+        let key = item.key();
+        let known = self.overs.iter().position(|o| o.key() == key);
+        let known = known.unwrap_or_else(|| {
+            self.overs.push(item);
+            self.overs.len() - 1
+        });
+        Placeholder::Over(known).expr(data_type)
     }
 
     /// The window of `WINDOW name AS (…)`.

@@ -48,6 +48,7 @@ pub fn bind_insert(insert: &Insert, context: &BindContext<'_>) -> Result<BoundIn
         schema: table.sink_schema(),
         table: &table,
         context,
+        casts_any: binder.is_published,
     };
     let plan = sink.fit(query, insert)?;
     let mut options = table.options.clone();
@@ -70,6 +71,8 @@ struct Sink<'a> {
     schema: Schema,
     table: &'a CatalogTable,
     context: &'a BindContext<'a>,
+    /// Whether columns are cast as if CAST were written: see `published`.
+    casts_any: bool,
 }
 
 impl Sink<'_> {
@@ -86,7 +89,9 @@ impl Sink<'_> {
         for (from, &to) in targets.iter().enumerate() {
             let column = self.schema.column(to);
             let expr = query.column_expr(from);
-            if !is_implicit(&expr.data_type.logical, &column.data_type.logical) {
+            let is_taken =
+                self.casts_any || is_implicit(&expr.data_type.logical, &column.data_type.logical);
+            if !is_taken {
                 let cause = format!(
                     "incompatible types for sink column '{}' at position {}",
                     column.name,
@@ -236,7 +241,7 @@ impl Sink<'_> {
 }
 
 /// Whether a sink takes values of `from` into a column of `to` without a written cast.
-fn is_implicit(from: &L, to: &L) -> bool {
+pub(super) fn is_implicit(from: &L, to: &L) -> bool {
     match (from, to) {
         (L::Null, _) => true,
         (from, to) if from == to => true,

@@ -6,7 +6,9 @@
 //! | `select`, `group`, `over` | SELECT; what aggregates and window functions need below it |
 //! | `from`, `table`, `window` | tables, views, joins, UNNEST, window functions |
 //! | `scalar`, `call`, `special`, `literal` | expressions |
-//! | `subquery` | subqueries in expressions, as joins |
+//! | `function` | calls of users' functions |
+//! | `published` | Nexmark's query 6 as it is published |
+//! | `subquery`, `mark` | subqueries in expressions, as joins |
 //! | `insert` | a query to the columns of its sink |
 //! | `syntax` | the forms in which the parser hands over what sqlparser has no tree for |
 
@@ -14,10 +16,13 @@ mod call;
 mod coerce;
 mod collect;
 mod from;
+mod function;
 mod group;
 mod insert;
 mod literal;
+mod mark;
 mod over;
+mod published;
 mod quantified;
 mod query;
 mod scalar;
@@ -44,8 +49,10 @@ use sqlparser::ast::{self, Query};
 
 use crate::expr::Expr;
 use crate::functions::ExprContext;
+use crate::functions::user::UserFunction;
 use crate::plan::Plan;
 
+pub(crate) use function::check_function;
 pub use insert::{BoundInsert, bind_insert};
 
 /// What a name in FROM or INSERT INTO stands for.
@@ -69,6 +76,17 @@ pub trait CatalogReader {
     /// # Errors
     /// A user error that suggests a near name when there is none.
     fn resolve_table(&self, parts: &[String]) -> Result<Resolved>;
+
+    /// The temporary system function of a name, which hides a built-in one.
+    fn system_function(&self, _name: &str) -> Option<Arc<UserFunction>> {
+        None
+    }
+
+    /// The function of a name of one to three parts, looked up from the current catalog and
+    /// database.
+    fn catalog_function(&self, _parts: &[String]) -> Option<Arc<UserFunction>> {
+        None
+    }
 }
 
 /// What binding may look at.
@@ -125,6 +143,10 @@ pub(crate) struct Binder<'a> {
     tables: BTreeMap<String, Arc<Plan>>,
     /// The views being bound, against cycles.
     views: Vec<String>,
+    /// The SQL functions whose bodies are being bound, innermost last.
+    calls: Vec<function::Parameters>,
+    /// Whether the statement is in the dialect of [`published`].
+    is_published: bool,
 }
 
 impl<'a> Binder<'a> {
@@ -135,6 +157,8 @@ impl<'a> Binder<'a> {
             ctes: Vec::new(),
             tables: BTreeMap::new(),
             views: Vec::new(),
+            calls: Vec::new(),
+            is_published: false,
         }
     }
 }

@@ -16,9 +16,9 @@ pub(crate) fn over(input: Arc<Plan>, items: &[OverItem]) -> (Arc<Plan>, Vec<Expr
         if results[first].is_some() {
             continue;
         }
-        let window = window_key(&items[first]);
+        let window = items[first].window_key();
         let same: Vec<usize> = (first..items.len())
-            .filter(|&i| window_key(&items[i]) == window)
+            .filter(|&i| items[i].window_key() == window)
             .collect();
         let base;
         (plan, base) = over_one(plan, items, &same);
@@ -27,19 +27,6 @@ pub(crate) fn over(input: Arc<Plan>, items: &[OverItem]) -> (Arc<Plan>, Vec<Expr
         }
     }
     (plan, results.into_iter().flatten().collect())
-}
-
-/// Text that is equal for calls of the same window.
-fn window_key(item: &OverItem) -> String {
-    let partition: Vec<String> = item.partition.iter().map(Expr::key).collect();
-    let order: Vec<String> = item
-        .order
-        .iter()
-        .map(|o| format!("{} {} {}", o.expr.key(), o.descending, o.nulls_first))
-        .collect();
-    // Ranking functions know no frame.
-    let frame = matches!(item.call, OverItemCall::Aggregate(_)).then_some(item.frame);
-    format!("{partition:?} {order:?} {frame:?}")
 }
 
 /// Adds the columns that a window needs to its input.

@@ -141,6 +141,9 @@ impl Binder<'_> {
 
     /// A column, a nested field, an outer query's column, or a function without parentheses.
     fn identifier(&mut self, parts: &[Ident], clause: &mut Clause<'_>) -> Result<Expr> {
+        if let Some(found) = self.parameter(parts)? {
+            return Ok(found);
+        }
         if let Some(found) = clause.scope.resolve(parts)? {
             return Ok(found);
         }

@@ -14,7 +14,7 @@ use super::collect::{Collector, Placeholder};
 use super::group::{self, GroupBy, map_over};
 use super::scalar::{Clause, unsupported};
 use super::scope::{Scope, located, unique_names};
-use super::{Binder, coerce, literal, over, subquery};
+use super::{Binder, coerce, literal, over, published, subquery};
 use crate::expr::Expr;
 use crate::plan::{Plan, SortKey};
 
@@ -45,6 +45,10 @@ struct Parts {
 impl Binder<'_> {
     /// A SELECT with the ORDER BY that belongs to it.
     pub(crate) fn select(&mut self, select: &Select, order_by: &[OrderByExpr]) -> Result<Body> {
+        if let Some(rewritten) = published::rewrite(select) {
+            self.is_published = true;
+            return self.select(&rewritten, order_by);
+        }
         refuse_unsupported(select)?;
         let (plan, scope) = self.from(&select.from)?;
         let plan = self.where_clause(plan, &scope, select.selection.as_ref())?;

@@ -14,6 +14,7 @@ use flott_core::{Error, Result};
 use flott_table::aggregates;
 
 use super::Binder;
+use super::mark::mark;
 use crate::expr::{Expr, ExprKind, Subquery, SubqueryKind};
 use crate::plan::{Aggregate, AggregateCall, JoinKind, JoinMode, Plan, Rank, Sort, SortKey};
 
@@ -24,6 +25,11 @@ pub(crate) fn filter(input: Arc<Plan>, predicate: Expr, binder: &Binder<'_>) -> 
     let mut rest = Vec::new();
     for conjunct in predicate.conjuncts() {
         match into_subquery(conjunct) {
+            Ok((subquery, is_negated)) if is_correlated_not_in(&subquery, is_negated) => {
+                // Only the compared values are null-aware, not those of the correlation.
+                let value = boolean_subquery(subquery);
+                rest.push(if is_negated { value.negate() } else { value });
+            }
             Ok((subquery, is_negated)) => plan = semi_join(plan, subquery, is_negated, binder)?,
             Err(other) => rest.push(other),
         }
@@ -58,6 +64,25 @@ fn into_subquery(expr: Expr) -> Result<(Subquery, bool), Expr> {
     }
 }
 
+/// Whether this is a NOT IN whose query is correlated by equality, so that [`mark`] can bind it.
+fn is_correlated_not_in(subquery: &Subquery, is_negated: bool) -> bool {
+    let SubqueryKind::In { exprs, negated } = &subquery.kind else {
+        return false;
+    };
+    let is_marked = || match pull_up(&subquery.plan) {
+        Ok(pulled) => exprs.len() == 1 && pulled.equalities().is_some(),
+        Err(_) => false,
+    };
+    *negated != is_negated && subquery.plan.has_outer_columns(1) && is_marked()
+}
+
+fn boolean_subquery(subquery: Subquery) -> Expr {
+    Expr {
+        kind: ExprKind::Subquery(Box::new(subquery)),
+        data_type: LogicalType::Boolean.nullable(),
+    }
+}
+
 /// EXISTS and IN as semi and anti joins.
 fn semi_join(
     plan: Arc<Plan>,
@@ -69,10 +94,14 @@ fn semi_join(
     let pulled = pull_up(&subquery.plan)?;
     let (kind, mut conditions) = match subquery.kind {
         SubqueryKind::In { exprs, negated } => {
+            let right = pulled.plan.schema().columns().iter();
+            let right = right.zip(&exprs).any(|(c, _)| c.data_type.nullable);
+            let may_be_null = right || exprs.iter().any(|e| e.data_type.nullable);
             let conditions = in_conditions(exprs, &pulled.plan, width, binder)?;
-            let kind = match negated != is_negated {
-                true => JoinKind::NullAwareAnti,
-                false => JoinKind::Semi,
+            let kind = match (negated != is_negated, may_be_null) {
+                (true, true) => JoinKind::NullAwareAnti,
+                (true, false) => JoinKind::Anti,
+                (false, _) => JoinKind::Semi,
             };
             (kind, conditions)
         }
@@ -261,53 +290,6 @@ fn single_row(plan: Arc<Plan>) -> Result<Arc<Plan>> {
     ))
 }
 
-/// EXISTS or IN as a BOOLEAN column: the left is joined with the distinct compared values. An IN
-/// over NULLs that finds no match counts as FALSE here.
-fn mark(
-    plan: Arc<Plan>,
-    query: &Arc<Plan>,
-    exprs: Vec<Expr>,
-    negated: bool,
-    binder: &Binder<'_>,
-) -> Result<(Arc<Plan>, Expr)> {
-    let width = plan.schema().len();
-    let pulled = pull_up(query)?;
-    let mut compared: Vec<usize> = (0..exprs.len()).collect();
-    let equalities = pulled.equalities().ok_or_else(|| {
-        unsupported("EXISTS or IN inside an expression, correlated by more than equality,")
-    })?;
-    compared.extend(equalities.iter().map(|(inner, _)| *inner));
-    let keys = Plan::distinct(Plan::project_columns(pulled.plan.clone(), &compared));
-    let marked = Plan::append(keys, vec![Expr::boolean(true)], "$mark");
-    let marked = match compared.is_empty() {
-        false => marked,
-        // Uncorrelated EXISTS: one row if there is any.
-        true => Arc::new(Plan::Sort(Sort {
-            input: marked,
-            keys: vec![],
-            offset: 0,
-            fetch: Some(1),
-        })),
-    };
-    let outer = equalities.into_iter().map(|(_, outer)| outer);
-    let lefts = exprs.into_iter().chain(outer).enumerate();
-    let conditions = lefts
-        .map(|(i, left)| {
-            let right = marked.column_expr(i).remap_columns(&|c| c + width);
-            binder.call("=", vec![left, right])
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let joined = Plan::join(
-        plan,
-        marked,
-        JoinKind::Left,
-        Expr::and(conditions),
-        JoinMode::Regular,
-    );
-    let found = joined.column_expr(joined.schema().len() - 1).is_not_null();
-    Ok((joined, if negated { found.negate() } else { found }))
-}
-
 /// `LATERAL (query)`: joined by its correlation; the result has the left's columns, then the
 /// query's `width` ones.
 pub(crate) fn lateral(
@@ -326,8 +308,8 @@ pub(crate) fn lateral(
 
 /// A plan without correlation, and the predicates that were taken out of it: over its columns and,
 /// as outer columns of depth 1, the enclosing query's.
-struct Pulled {
-    plan: Arc<Plan>,
+pub(super) struct Pulled {
+    pub plan: Arc<Plan>,
     predicates: Vec<Expr>,
 }
 
@@ -350,7 +332,7 @@ impl Pulled {
 
     /// The predicates as pairs of one of this plan's columns and an expression over the enclosing
     /// query's; `None` when one is no such equality.
-    fn equalities(&self) -> Option<Vec<(usize, Expr)>> {
+    pub fn equalities(&self) -> Option<Vec<(usize, Expr)>> {
         self.predicates.iter().map(equality).collect()
     }
 }
@@ -380,13 +362,13 @@ fn has_outer(expr: &Expr) -> bool {
     expr.any(&|e| matches!(e.kind, ExprKind::OuterColumn { depth: 1, .. }))
 }
 
-fn unsupported(what: &str) -> Error {
+pub(super) fn unsupported(what: &str) -> Error {
     let message = format!("{what} is not supported in a subquery; write it as a join");
     Error::user("UNSUPPORTED_SUBQUERY", message)
 }
 
 /// Takes the predicates that refer to the enclosing query out of a plan.
-fn pull_up(plan: &Arc<Plan>) -> Result<Pulled> {
+pub(super) fn pull_up(plan: &Arc<Plan>) -> Result<Pulled> {
     if !plan.has_outer_columns(1) {
         return Ok(Pulled {
             plan: plan.clone(),

@@ -174,11 +174,11 @@ impl Binder<'_> {
     }
 }
 
-fn refuse_subquery(expr: &Expr) -> Result<()> {
+pub(super) fn refuse_subquery(expr: &Expr) -> Result<()> {
     match expr.has_subquery() {
         true => Err(Error::user(
             "UNSUPPORTED_SUBQUERY",
-            "a subquery cannot stand in a computed column or watermark",
+            "a subquery cannot stand in a computed column, a watermark or a function",
         )),
         false => Ok(()),
     }

@@ -120,7 +120,10 @@ impl<'a> BindContext<'a> {
     }
 
     fn syntax(&self) -> &'static str {
-        super::find(self.name).map_or("", |f| f.syntax)
+        let native = super::native::LIST.iter().map(|f| f.function);
+        let mut native = native.filter(|f| f.name == self.name);
+        let found = super::find(self.name).or_else(|| native.next());
+        found.map_or("", |f| f.syntax)
     }
 
     /// The error for a wrong number of arguments.

@@ -42,10 +42,12 @@ pub mod hash;
 pub mod json;
 pub mod kernel;
 pub mod logical;
+pub mod native;
 pub mod string;
 pub mod temporal;
 #[cfg(test)]
 pub mod testing;
+pub mod user;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};

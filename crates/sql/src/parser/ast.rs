@@ -7,6 +7,7 @@ use flott_core::types::DataType;
 use sqlparser::ast::{Expr, Query};
 
 use super::hints::Hint;
+use crate::functions::user::Parameter;
 
 /// Anything that a script may hold.
 #[derive(Debug, Clone)]
@@ -25,6 +26,7 @@ pub enum Statement {
     Drop(Drop),
     AlterTable(AlterTable),
     AlterView(AlterView),
+    AlterFunction(AlterFunction),
     AlterDatabase {
         name: Name,
         options: Vec<OptionPair>,
@@ -288,10 +290,32 @@ pub struct CreateFunction {
     /// `TEMPORARY SYSTEM`.
     pub is_system: bool,
     pub if_not_exists: bool,
-    /// `AS 'class'`.
-    pub class: String,
-    /// `JAVA` where none is written.
-    pub language: String,
+    /// `CREATE OR REPLACE`.
+    pub replaces: bool,
+    pub body: FunctionBody,
+}
+
+/// `ALTER [TEMPORARY [SYSTEM]] FUNCTION`.
+#[derive(Debug, Clone)]
+pub struct AlterFunction {
+    pub name: Name,
+    pub is_temporary: bool,
+    pub if_exists: bool,
+    pub body: FunctionBody,
+}
+
+/// What a function does.
+#[derive(Debug, Clone)]
+pub enum FunctionBody {
+    /// `AS 'class' LANGUAGE …`; `JAVA` where none is written.
+    Class { class: String, language: String },
+    /// `(parameters) RETURNS type RETURN expression`.
+    Sql {
+        parameters: Vec<Parameter>,
+        return_type: DataType,
+        text: String,
+        location: Location,
+    },
 }
 
 /// `DROP …`.
@@ -300,6 +324,8 @@ pub struct Drop {
     pub kind: ObjectKind,
     pub name: Name,
     pub is_temporary: bool,
+    /// `DROP TEMPORARY SYSTEM FUNCTION`.
+    pub is_system: bool,
     pub if_exists: bool,
     /// `DROP DATABASE … CASCADE`.
     pub cascade: bool,
@@ -391,6 +417,7 @@ pub enum Show {
         full: bool,
     },
     Connectors,
+    Formats,
     Jars,
     Jobs,
     CreateTable(Name),
@@ -409,10 +436,30 @@ pub struct Pattern {
 /// `DESCRIBE …`.
 #[derive(Debug, Clone)]
 pub enum Describe {
-    Table { name: Name, extended: bool },
-    Catalog { name: Name, extended: bool },
-    Database { name: Name, extended: bool },
-    Function { name: Name, extended: bool },
+    Table {
+        name: Name,
+        extended: bool,
+    },
+    Catalog {
+        name: Name,
+        extended: bool,
+    },
+    Database {
+        name: Name,
+        extended: bool,
+    },
+    Function {
+        name: Name,
+        extended: bool,
+    },
+    /// What a connector of this name can be told.
+    Connector {
+        name: String,
+    },
+    /// What a format of this name can be told.
+    Format {
+        name: String,
+    },
 }
 
 /// `EXPLAIN …`.

@@ -4,8 +4,8 @@ use sqlparser::tokenizer::Token;
 
 use super::ast::{
     AlterCatalogAction, AlterTable, AlterTableAction, AlterView, AlterViewAction, CreateCatalog,
-    CreateDatabase, CreateFunction, CreateTable, CreateView, Drop, ObjectKind, OptionPair,
-    Statement, TableElements,
+    CreateDatabase, CreateTable, CreateView, Drop, ObjectKind, OptionPair, Statement,
+    TableElements,
 };
 use super::statement::{Cursor, PResult};
 use super::words::Words;
@@ -15,10 +15,10 @@ const MATERIALIZED: &str = "write an INSERT INTO a table instead";
 
 /// The words between CREATE and the kind of object.
 #[derive(Clone, Copy)]
-struct Prefix {
-    is_temporary: bool,
-    is_system: bool,
-    replaces: bool,
+pub(super) struct Prefix {
+    pub is_temporary: bool,
+    pub is_system: bool,
+    pub replaces: bool,
 }
 
 impl Cursor<'_> {
@@ -74,7 +74,7 @@ impl Cursor<'_> {
         }
     }
 
-    fn with_options(&mut self) -> PResult<Vec<OptionPair>> {
+    pub(super) fn with_options(&mut self) -> PResult<Vec<OptionPair>> {
         match self.parser.eat_word("WITH") {
             true => self.options(),
             false => Ok(vec![]),
@@ -167,44 +167,10 @@ impl Cursor<'_> {
         })
     }
 
-    fn create_function(&mut self, prefix: Prefix) -> PResult<CreateFunction> {
-        let if_not_exists = self.parser.eat_if_not_exists()?;
-        let name = self.parser.name()?;
-        self.parser.expect_word("AS")?;
-        let class = self.parser.string()?;
-        let mut language = "JAVA".to_string();
-        if self.parser.eat_word("LANGUAGE") {
-            let languages = ["JAVA", "SCALA", "SQL", "PYTHON"].map(|l| (l, l));
-            language = self
-                .one_of(&languages, "JAVA, SCALA, SQL or PYTHON")?
-                .to_string();
-        }
-        if self.parser.eat_word("USING") {
-            loop {
-                self.one_of(&[("JAR", ()), ("ARTIFACT", ())], "JAR or ARTIFACT")?;
-                self.parser.string()?;
-                if !self.parser.consume_token(&Token::Comma) {
-                    break;
-                }
-            }
-        }
-        self.with_options()?;
-        Ok(CreateFunction {
-            name,
-            is_temporary: prefix.is_temporary,
-            is_system: prefix.is_system,
-            if_not_exists,
-            class,
-            language,
-        })
-    }
-
     pub(crate) fn drop(&mut self) -> PResult<Statement> {
         self.parser.expect_word("DROP")?;
         let is_temporary = self.parser.eat_word("TEMPORARY");
-        if is_temporary {
-            self.parser.eat_word("SYSTEM");
-        }
+        let is_system = is_temporary && self.parser.eat_word("SYSTEM");
         if self.parser.at_word("MODEL") {
             return Ok(self.unsupported("DROP MODEL", MODELS));
         }
@@ -230,6 +196,7 @@ impl Cursor<'_> {
             kind,
             name,
             is_temporary,
+            is_system,
             if_exists,
             cascade,
         }))
@@ -259,9 +226,10 @@ impl Cursor<'_> {
             return Ok(self.unsupported("ALTER MATERIALIZED TABLE", MATERIALIZED));
         }
         if self.parser.at_word("FUNCTION") || self.parser.at_word("TEMPORARY") {
-            return Ok(self.unsupported("ALTER FUNCTION", "drop the function and create it again"));
+            return self.alter_function();
         }
-        self.parser.unexpected("TABLE, VIEW, DATABASE or CATALOG")
+        self.parser
+            .unexpected("TABLE, VIEW, DATABASE, CATALOG or FUNCTION")
     }
 
     fn alter_table(&mut self) -> PResult<Statement> {

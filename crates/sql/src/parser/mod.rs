@@ -46,6 +46,7 @@ mod create;
 mod definition;
 mod dialect;
 mod error;
+mod function;
 mod hints;
 mod json;
 mod relations;

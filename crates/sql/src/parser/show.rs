@@ -76,12 +76,13 @@ impl Cursor<'_> {
             };
             return Ok(Show::Partitions { table, partition });
         }
-        let words = [("CONNECTORS", 0), ("JARS", 1), ("JOBS", 2)];
+        let words = [("CONNECTORS", 0), ("FORMATS", 1), ("JARS", 2), ("JOBS", 3)];
         let wanted = "CATALOGS, DATABASES, TABLES, VIEWS, COLUMNS, PARTITIONS, FUNCTIONS, MODULES, \
-                      CONNECTORS, JARS, JOBS, CURRENT or CREATE";
+                      CONNECTORS, FORMATS, JARS, JOBS, CURRENT or CREATE";
         Ok(match self.one_of(&words, wanted)? {
             0 => Show::Connectors,
-            1 => Show::Jars,
+            1 => Show::Formats,
+            2 => Show::Jars,
             _ => Show::Jobs,
         })
     }
@@ -135,6 +136,9 @@ impl Cursor<'_> {
                 return Ok(self.unsupported(&what, "describe a table, view or function"));
             }
         }
+        if let Some(describe) = self.describe_part()? {
+            return Ok(Statement::Describe(describe));
+        }
         let kinds = ["CATALOG", "DATABASE", "FUNCTION"];
         let is_name_next = matches!(self.parser.peek_nth_token_ref(1).token, Token::Word(_));
         let kind = kinds
@@ -151,6 +155,37 @@ impl Cursor<'_> {
             Some(_) => Describe::Function { name, extended },
             None => Describe::Table { name, extended },
         }))
+    }
+
+    /// `CONNECTOR kafka`, `FORMAT 'debezium-json'`: names that need no quotes unless they have a
+    /// hyphen.
+    fn describe_part(&mut self) -> PResult<Option<Describe>> {
+        let is_named = matches!(
+            self.parser.peek_nth_token_ref(1).token,
+            Token::Word(_) | Token::SingleQuotedString(_)
+        );
+        let kinds = ["CONNECTOR", "FORMAT"];
+        let Some(kind) = kinds
+            .into_iter()
+            .find(|k| is_named && self.parser.eat_word(k))
+        else {
+            return Ok(None);
+        };
+        let mut name = self.part_name()?;
+        while self.parser.consume_token(&Token::Minus) {
+            name = format!("{name}-{}", self.part_name()?);
+        }
+        Ok(Some(match kind {
+            "CONNECTOR" => Describe::Connector { name },
+            _ => Describe::Format { name },
+        }))
+    }
+
+    fn part_name(&mut self) -> PResult<String> {
+        match &self.parser.peek_nth_token_ref(0).token {
+            Token::SingleQuotedString(_) => self.parser.string(),
+            _ => Ok(self.name()?.object().to_string()),
+        }
     }
 
     pub(crate) fn explain(&mut self) -> PResult<Statement> {

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use datafusion_common::ScalarValue;
 use flott_core::Result;
 use flott_core::changelog::ChangelogMode;
-use flott_core::graph::{Exchange, NodeId};
+use flott_core::graph::{Exchange, NodeId, StateColumn};
 use flott_core::operator::OperatorFactory;
 use flott_core::options::{OptionDef, OptionType};
 use flott_core::schema::{Column, Schema};
@@ -22,8 +22,9 @@ use flott_table::operators::window_aggregate::{
 };
 use flott_table::operators::window_tvf::WindowTime as SessionTime;
 
+use super::identity::{Fingerprint, Identity, Label};
 use super::lower::Lowering;
-use super::order::{keyed, updating};
+use super::order::{keyed, updating, window_mark};
 use super::stream::Stream;
 use crate::expr::Expr;
 use crate::plan::{
@@ -44,6 +45,36 @@ struct Grouping {
     calls: Vec<AggregateCallConfig>,
     /// Keys, calls' results, window properties.
     schema: Schema,
+    /// What the calls' results are.
+    marks: Vec<u64>,
+}
+
+impl Grouping {
+    /// How the aggregation is known, whatever its calls are, and what its result is. A window that
+    /// the rows do not carry yet is in `mark`.
+    fn identify(&self, name: String, mark: Fingerprint) -> (Label, Identity) {
+        let Self {
+            input, keys, marks, ..
+        } = self;
+        let is_retracting = !input.mode.is_append_only();
+        let uid = input.identity.keyed(mark, keys);
+        let kept = input.identity.state("", &input.schema);
+        let mut state: Vec<StateColumn> = keys.iter().map(|c| kept[*c].clone()).collect();
+        for (call, mark) in self.calls.iter().zip(marks) {
+            state.push(StateColumn {
+                name: format!("{call:?}"),
+                data_type: call.types.result.logical.to_string(),
+                meaning: Fingerprint(*mark).number(u64::from(is_retracting)).0,
+            });
+        }
+        let results = marks.iter().map(|mark| uid.number(*mark).0);
+        let rest = keys.len() + marks.len()..self.schema.len();
+        let properties = rest.map(|c| uid.text(&format!("property {c}")).0);
+        let columns = input.identity.columns(keys).into_iter();
+        let columns = columns.chain(results).chain(properties);
+        let identity = input.identity.derive(uid, keys, columns.collect());
+        (Label::new(name, uid).with_state(state), identity)
+    }
 }
 
 impl Lowering<'_> {
@@ -52,7 +83,10 @@ impl Lowering<'_> {
         match &node.grouping_sets {
             Some(sets) => self.lower_grouping_sets(node, sets, input, needs),
             None => {
+                let marks = node.calls.iter();
+                let marks = marks.map(|c| call_mark(c, &input.identity).0).collect();
                 let grouping = Grouping {
+                    marks,
                     input,
                     keys: node.keys.clone(),
                     calls: node.calls.iter().map(call_config).collect(),
@@ -118,11 +152,17 @@ impl Lowering<'_> {
         };
         let name = format!("Expand({} sets)", sets.len());
         let edge = vec![input.forward()];
-        let id = self.add_operator(name, config, edge, &expanded, input.parallelism);
-        let stream = keyed(id, expanded.clone(), input.mode, &[0], input.parallelism);
+        let label = Label::stateless(name, "expand", &input.identity);
+        let id = self.add_operator(label, config, edge, &expanded, input.parallelism);
+        let marks = node.calls.iter();
+        let marks = marks.map(|c| call_mark(c, &input.identity).0).collect();
         let stream = Stream {
+            identity: expanded_identity(node, sets, &input.identity),
+            node: id,
+            schema: expanded.clone(),
             distribution: super::stream::Distribution::Any,
-            ..stream
+            upsert_key: None,
+            ..input
         };
         let keys: Vec<usize> = (width..width + num_keys + markers).collect();
         let results = &node.schema.columns()[num_keys..];
@@ -135,6 +175,7 @@ impl Lowering<'_> {
             .collect();
         let calls = node.calls.iter().map(call_config).collect();
         let grouping = Grouping {
+            marks,
             input: stream,
             keys,
             calls,
@@ -158,7 +199,10 @@ impl Lowering<'_> {
             .chain(first_call..first_property)
             .chain(num_keys + 1..first_call)
             .chain(first_property..stream.schema.len());
+        let positions: Vec<usize> = positions.collect();
+        let columns = stream.identity.columns(&positions);
         let exprs: Vec<Expr> = positions
+            .into_iter()
             .map(|c| Expr::column(c, stream.schema.column(c).data_type.clone()))
             .collect();
         let config = CalcConfig {
@@ -169,8 +213,10 @@ impl Lowering<'_> {
         };
         let edge = vec![stream.forward()];
         let name = "Calc(grouping sets)".to_string();
-        let id = self.add_operator(name, config, edge, &node.schema, stream.parallelism);
+        let label = Label::stateless(name, "calc", &stream.identity);
+        let id = self.add_operator(label, config, edge, &node.schema, stream.parallelism);
         Ok(Stream {
+            identity: stream.identity.with_columns(columns),
             node: id,
             schema: node.schema.clone(),
             upsert_key: None,
@@ -180,11 +226,17 @@ impl Lowering<'_> {
     }
 
     fn lower_group_aggregate(&mut self, grouping: Grouping, needs: bool) -> Result<Stream> {
+        let name = format!(
+            "GroupAggregate(groupBy={:?}, calls={:?})",
+            grouping.keys, grouping.calls
+        );
+        let (label, identity) = grouping.identify(name, Fingerprint::of("aggregate"));
         let Grouping {
             input,
             keys,
             calls,
             schema,
+            ..
         } = grouping;
         let is_retracting = !input.mode.is_append_only();
         let is_batch = self.context.is_batch;
@@ -199,7 +251,6 @@ impl Lowering<'_> {
             input_schema: input.schema.to_arrow(),
             schema: schema.to_arrow(),
         };
-        let name = format!("GroupAggregate(groupBy={keys:?}, calls={:?})", config.calls);
         let is_split = self.is_two_phase(&input, &keys, &config.calls)?;
         let local_schema = is_split
             .then(|| {
@@ -209,7 +260,7 @@ impl Lowering<'_> {
             .transpose()?;
         let place = (&input, keys.as_slice(), &schema);
         let (id, parallelism) = self.add_phases(
-            &name,
+            label,
             place,
             local_schema,
             config,
@@ -236,7 +287,8 @@ impl Lowering<'_> {
                 ..updating(needs)
             },
         };
-        let mut stream = keyed(id, schema, mode, &result_keys, parallelism);
+        let place = (id, parallelism);
+        let mut stream = keyed(place, schema, mode, &result_keys, identity);
         stream.upsert_key = Some(result_keys);
         Ok(stream)
     }
@@ -247,11 +299,18 @@ impl Lowering<'_> {
         window: &GroupWindow,
         grouping: Grouping,
     ) -> Result<Stream> {
+        let name = format!(
+            "WindowAggregate(groupBy={:?}, window={:?}, calls={:?})",
+            grouping.keys, window.kind, grouping.calls
+        );
+        let mark = group_window_mark(window, &grouping.input.identity);
+        let (label, identity) = grouping.identify(name, mark);
         let Grouping {
             input,
             keys,
             calls,
             schema,
+            ..
         } = grouping;
         let (time, time_zone) = self.window_time(node, window);
         let is_retracting = !input.mode.is_append_only();
@@ -267,10 +326,6 @@ impl Lowering<'_> {
             input_schema: input.schema.to_arrow(),
             schema: schema.to_arrow(),
         };
-        let name = format!(
-            "WindowAggregate(groupBy={keys:?}, window={:?}, calls={:?})",
-            window.kind, config.calls
-        );
         let is_split = !time.is_proctime() && self.is_two_phase(&input, &keys, &config.calls)?;
         let local_schema = is_split
             .then(|| {
@@ -280,7 +335,7 @@ impl Lowering<'_> {
             .transpose()?;
         let place = (&input, keys.as_slice(), &schema);
         let (id, parallelism) = self.add_phases(
-            &name,
+            label,
             place,
             local_schema,
             config,
@@ -299,13 +354,8 @@ impl Lowering<'_> {
             },
         );
         let result_keys: Vec<usize> = (0..keys.len()).collect();
-        Ok(keyed(
-            id,
-            schema,
-            ChangelogMode::APPEND,
-            &result_keys,
-            parallelism,
-        ))
+        let (place, mode) = ((id, parallelism), ChangelogMode::APPEND);
+        Ok(keyed(place, schema, mode, &result_keys, identity))
     }
 
     fn lower_session_aggregate(
@@ -315,11 +365,18 @@ impl Lowering<'_> {
         gap_ms: i64,
         grouping: Grouping,
     ) -> Result<Stream> {
+        let name = format!(
+            "SessionWindowAggregate(groupBy={:?}, gap={gap_ms} ms)",
+            grouping.keys
+        );
+        let mark = group_window_mark(window, &grouping.input.identity);
+        let (label, identity) = grouping.identify(name, mark);
         let Grouping {
             input,
             keys,
             calls,
             schema,
+            ..
         } = grouping;
         let (time, time_zone) = self.window_time(node, window);
         let config = SessionWindowAggregateConfig {
@@ -336,25 +393,20 @@ impl Lowering<'_> {
             input_schema: input.schema.to_arrow(),
             schema: schema.to_arrow(),
         };
-        let name = format!("SessionWindowAggregate(groupBy={keys:?}, gap={gap_ms} ms)");
         let (edge, parallelism) = input.by_key(&keys);
-        let id = self.add_operator(name, config, vec![edge], &schema, parallelism);
+        let id = self.add_operator(label, config, vec![edge], &schema, parallelism);
         let result_keys: Vec<usize> = (0..keys.len()).collect();
-        Ok(keyed(
-            id,
-            schema,
-            ChangelogMode::APPEND,
-            &result_keys,
-            parallelism,
-        ))
+        let (place, mode) = ((id, parallelism), ChangelogMode::APPEND);
+        Ok(keyed(place, schema, mode, &result_keys, identity))
     }
 
     /// Adds an aggregation: whole behind the exchange, or, where there is a schema of partial
     /// states, a local part before the exchange and a global part behind it. `place` is the input,
-    /// its key columns and the result's schema.
+    /// its key columns and the result's schema. The state is the whole or global part's, which has
+    /// the label's uid either way.
     fn add_phases<C>(
         &mut self,
-        name: &str,
+        label: Label,
         place: (&Stream, &[usize], &Schema),
         local_schema: Option<Schema>,
         config: C,
@@ -366,14 +418,15 @@ impl Lowering<'_> {
         let (input, keys, schema) = place;
         let Some(local_schema) = local_schema else {
             let (edge, parallelism) = input.by_key(keys);
-            let id = self.add_operator(name.to_string(), config, vec![edge], schema, parallelism);
+            let id = self.add_operator(label, config, vec![edge], schema, parallelism);
             return (id, parallelism);
         };
         let local = in_phase(config.clone(), Phase::Local, &local_schema);
         let edge = vec![input.forward()];
         let parallelism = input.parallelism;
+        let uid = Fingerprint::of("local").number(label.uid.0);
         let node = self.add_operator(
-            format!("Local{name}"),
+            Label::new(format!("Local{}", label.name), uid),
             local,
             edge,
             &local_schema,
@@ -387,9 +440,12 @@ impl Lowering<'_> {
         // The keys are the first columns of the partial states.
         let (edge, parallelism) = partial.by_key(&(0..keys.len()).collect::<Vec<_>>());
         let global = in_phase(config, Phase::Global, &local_schema);
-        let name = format!("Global{name}");
+        let label = Label {
+            name: format!("Global{}", label.name),
+            ..label
+        };
         (
-            self.add_operator(name, global, vec![edge], schema, parallelism),
+            self.add_operator(label, global, vec![edge], schema, parallelism),
             parallelism,
         )
     }
@@ -482,6 +538,39 @@ fn window_origin(plan: &Plan) -> Option<(DataType, bool)> {
             .into_iter()
             .find_map(|input| window_origin(input)),
     }
+}
+
+/// What a call computes over its input's rows.
+pub(super) fn call_mark(call: &AggregateCall, input: &Identity) -> Fingerprint {
+    Fingerprint::of("aggregate call")
+        .text(call.function.name)
+        .number(u64::from(call.distinct && !call.function.ignores_distinct))
+        .numbers(input.columns(&call.args))
+        .numbers(call.filter.map(|c| input.column(c)))
+}
+
+/// Of windows that the aggregation assigns by itself, or that the rows carry.
+fn group_window_mark(window: &GroupWindow, input: &Identity) -> Fingerprint {
+    let mark = window_mark(Fingerprint::of("window aggregate"), &window.kind);
+    match window.time {
+        WindowTime::Rowtime(column) => mark.text("rowtime").number(input.column(column)),
+        WindowTime::Proctime => mark.text("proctime"),
+        WindowTime::Attached { start, end } => {
+            mark.text("attached").numbers(input.columns(&[start, end]))
+        }
+    }
+}
+
+/// Of the rows that grouping sets make of each row.
+fn expanded_identity(node: &Aggregate, sets: &[Vec<usize>], input: &Identity) -> Identity {
+    let keys = input.columns(&node.keys);
+    let key_of = |position: &usize| keys.get(*position).copied().unwrap_or_default();
+    let set = |set: &Vec<usize>| Fingerprint::of("set").numbers(set.iter().map(key_of)).0;
+    let rows = Fingerprint::of("expand").numbers(sets.iter().map(set));
+    let rows = input.origin(rows);
+    let nullable = keys.iter().map(|key| rows.number(*key).0);
+    let markers = (0..=node.grouping_calls.len()).map(|i| rows.text("marker").number(i as u64).0);
+    input.expand(rows, nullable.chain(markers))
 }
 
 fn call_config(call: &AggregateCall) -> AggregateCallConfig {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flott_core::Result;
 use flott_core::graph::{Edge, JobGraph, Node, NodeId, NodeKind};
-use flott_core::hash::{StableHashMap, mix_bytes};
+use flott_core::hash::StableHashMap;
 use flott_core::operator::OperatorFactory;
 use flott_core::schema::Schema;
 use flott_core::source::TableSource;
@@ -12,6 +12,7 @@ use flott_table::operators::not_null::{NotNullConfig, NotNullEnforcer};
 
 use super::PlannerContext;
 use super::compile::Compiler;
+use super::identity::{Fingerprint, Label};
 use super::stream::Stream;
 use crate::plan::Plan;
 
@@ -23,6 +24,8 @@ pub(super) struct Lowering<'a> {
     done: StableHashMap<(usize, bool), Stream>,
     /// Sources made while changelog modes were looked at, by the plan node's address.
     pub sources: StableHashMap<usize, Arc<dyn TableSource>>,
+    /// Plan nodes made while lowering: they stay, because others are known by their addresses.
+    pub made: Vec<Arc<Plan>>,
     /// Whether rows of the job make sessions.
     pub has_sessions: bool,
 }
@@ -38,6 +41,7 @@ impl<'a> Lowering<'a> {
             graph: JobGraph::default(),
             done: StableHashMap::default(),
             sources: StableHashMap::default(),
+            made: Vec::new(),
             has_sessions: plans.any(|plan| plan.has_sessions()),
         }
     }
@@ -79,7 +83,8 @@ impl<'a> Lowering<'a> {
             schema: schema.to_arrow(),
         };
         let edge = vec![stream.forward()];
-        let node = self.add_operator(name, config, edge, &schema, stream.parallelism);
+        let label = Label::stateless(name, "not null", &stream.identity);
+        let node = self.add_operator(label, config, edge, &schema, stream.parallelism);
         Stream { node, ..stream }
     }
 
@@ -116,63 +121,52 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Adds an operator; its uid says what it is and where it stands.
+    /// Adds an operator.
     pub fn add_operator(
         &mut self,
-        name: String,
+        label: Label,
         factory: impl OperatorFactory + 'static,
         inputs: Vec<Edge>,
         schema: &Schema,
         parallelism: Option<usize>,
     ) -> NodeId {
-        self.add_node(
-            name,
-            NodeKind::Operator(Arc::new(factory)),
-            inputs,
-            schema,
-            parallelism,
-        )
+        let kind = NodeKind::Operator(Arc::new(factory));
+        self.add_node(label, kind, inputs, schema, parallelism)
     }
 
     pub fn add_node(
         &mut self,
-        name: String,
+        label: Label,
         kind: NodeKind,
         inputs: Vec<Edge>,
         schema: &Schema,
         parallelism: Option<usize>,
     ) -> NodeId {
-        let uid = self.uid(&name, &inputs, schema);
-        let schema = schema.clone();
         self.graph.add(Node {
-            uid,
-            name,
+            uid: self.uid(&label),
+            state: label.state,
+            name: label.name,
             kind,
             inputs,
-            schema,
+            schema: schema.clone(),
             parallelism,
         })
     }
 
-    /// A hash of the node's description, its columns and its inputs' uids; equal nodes are counted.
-    fn uid(&self, name: &str, inputs: &[Edge], schema: &Schema) -> String {
-        let mut hash = mix_bytes(0, name.as_bytes());
-        hash = mix_bytes(hash, schema.to_string().as_bytes());
-        for input in inputs {
-            hash = mix_bytes(hash, self.graph.nodes[input.from].uid.as_bytes());
+    /// The label's hash; of several nodes with the same one, the later add a hash of what they
+    /// keep, and those that are still equal are counted.
+    fn uid(&self, label: &Label) -> String {
+        let is_free = |uid: &String| self.graph.nodes.iter().all(|n| n.uid != *uid);
+        let base = format!("{:016x}", label.uid.0);
+        if is_free(&base) {
+            return base;
         }
-        let base = format!("{hash:016x}");
-        let twins = self
-            .graph
-            .nodes
-            .iter()
-            .filter(|n| n.uid.starts_with(&base))
-            .count();
-        if twins == 0 {
-            base
-        } else {
-            format!("{base}-{twins}")
-        }
+        let kept = label.state.iter().map(|c| c.meaning);
+        let kept = Fingerprint::of("state").numbers(kept).0;
+        let twin = format!("{base}-{kept:016x}");
+        let numbered = (1..).map(|n| format!("{twin}-{n}"));
+        let mut candidates = std::iter::once(twin.clone()).chain(numbered);
+        candidates.find(is_free).unwrap_or(twin)
     }
 
     /// Compiles expressions over a node's output.

@@ -8,6 +8,7 @@ mod aggregate;
 mod changelog;
 pub mod compile;
 mod explain;
+mod identity;
 pub mod kernel_expr;
 mod lower;
 mod order;
@@ -71,6 +72,7 @@ impl PlannedQuery {
         };
         graph.add(Node {
             uid: "collect".into(),
+            state: Vec::new(),
             name: "Sink: collect".into(),
             kind: NodeKind::Sink(sink),
             inputs: vec![Edge {

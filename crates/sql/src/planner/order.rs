@@ -18,6 +18,7 @@ use flott_table::operators::window_tvf::{
     WindowTime as WindowTimeConfig, WindowTvf as WindowTvfShape, WindowTvfConfig,
 };
 
+use super::identity::{Fingerprint, Identity, Label};
 use super::lower::Lowering;
 use super::stream::{Distribution, Stream};
 use crate::expr::Expr;
@@ -38,6 +39,9 @@ impl Lowering<'_> {
         let time_zone = self.window_zone(&input.schema.column(node.time_column).data_type.logical);
         let schema = node.schema.to_arrow();
         let name = format!("WindowTableFunction({:?})", node.kind);
+        let rows = window_mark(Fingerprint::of("tvf"), &node.kind)
+            .number(input.identity.column(node.time_column));
+        let bounds = |rows: Fingerprint| (0..3).map(move |i| rows.number(i).0);
         if let WindowKind::Session {
             gap_ms,
             partition_keys,
@@ -51,14 +55,15 @@ impl Lowering<'_> {
                 time_zone,
                 schema,
             };
-            let id = self.add_operator(name, config, vec![edge], &node.schema, parallelism);
-            return Ok(keyed(
-                id,
-                node.schema.clone(),
-                input.mode,
-                partition_keys,
-                parallelism,
-            ));
+            let uid = input.identity.keyed(rows, partition_keys);
+            let state = input.identity.state("", &input.schema);
+            let label = Label::new(name, uid).with_state(state);
+            let id = self.add_operator(label, config, vec![edge], &node.schema, parallelism);
+            let identity = input.identity.append(bounds(uid));
+            let identity = identity.derive(uid, partition_keys, identity.all_columns());
+            let place = (id, parallelism);
+            let schema = node.schema.clone();
+            return Ok(keyed(place, schema, input.mode, partition_keys, identity));
         }
         let config = WindowTvfConfig {
             window: tvf_shape(&node.kind),
@@ -67,8 +72,11 @@ impl Lowering<'_> {
             schema,
         };
         let edge = vec![input.forward()];
-        let id = self.add_operator(name, config, edge, &node.schema, input.parallelism);
+        let label = Label::stateless(name, "tvf", &input.identity);
+        let id = self.add_operator(label, config, edge, &node.schema, input.parallelism);
+        let rows = input.identity.origin(rows);
         Ok(Stream {
+            identity: input.identity.expand(rows, bounds(rows)),
             node: id,
             schema: node.schema.clone(),
             upsert_key: None,
@@ -111,19 +119,16 @@ impl Lowering<'_> {
             node.partition_keys,
             node.calls.len()
         );
-        let id = self.add_operator(name, config, vec![edge], &node.schema, parallelism);
+        let (label, identity) = over_identity(node, &input, name);
+        let id = self.add_operator(label, config, vec![edge], &node.schema, parallelism);
         let mode = if is_updating {
             updating(needs)
         } else {
             ChangelogMode::APPEND
         };
-        Ok(keyed(
-            id,
-            node.schema.clone(),
-            mode,
-            &node.partition_keys,
-            parallelism,
-        ))
+        let place = (id, parallelism);
+        let keys = &node.partition_keys;
+        Ok(keyed(place, node.schema.clone(), mode, keys, identity))
     }
 
     pub(super) fn lower_rank(&mut self, node: &Rank, needs: bool) -> Result<Stream> {
@@ -154,15 +159,12 @@ impl Lowering<'_> {
             node.from,
             node.to
         );
-        let id = self.add_operator(name, config, vec![edge], &node.schema, parallelism);
+        let (label, identity) = rank_identity(node, &input, name, &node.partition_keys);
+        let id = self.add_operator(label, config, vec![edge], &node.schema, parallelism);
         let mode = updating(needs || !node.outputs_rank);
-        let mut stream = keyed(
-            id,
-            node.schema.clone(),
-            mode,
-            &node.partition_keys,
-            parallelism,
-        );
+        let place = (id, parallelism);
+        let keys = &node.partition_keys;
+        let mut stream = keyed(place, node.schema.clone(), mode, keys, identity);
         if node.outputs_rank {
             let rank = node.schema.len() - 1;
             stream.upsert_key = Some(node.partition_keys.iter().copied().chain([rank]).collect());
@@ -196,14 +198,10 @@ impl Lowering<'_> {
             "WindowRank(partitionBy={others:?}, rank {}..={})",
             node.from, node.to
         );
-        let id = self.add_operator(name, config, vec![edge], &node.schema, parallelism);
-        Ok(keyed(
-            id,
-            node.schema.clone(),
-            ChangelogMode::APPEND,
-            &others,
-            parallelism,
-        ))
+        let (label, identity) = rank_identity(node, &input, name, &others);
+        let id = self.add_operator(label, config, vec![edge], &node.schema, parallelism);
+        let (place, mode) = ((id, parallelism), ChangelogMode::APPEND);
+        Ok(keyed(place, node.schema.clone(), mode, &others, identity))
     }
 
     /// Whether a rank is a deduplication: the first or last row by a time attribute.
@@ -244,7 +242,8 @@ impl Lowering<'_> {
             emits_update_before: needs,
             schema: node.schema.to_arrow(),
         };
-        let id = self.add_operator(name, config, vec![edge], &node.schema, parallelism);
+        let (label, identity) = rank_identity(node, &input, name, &node.partition_keys);
+        let id = self.add_operator(label, config, vec![edge], &node.schema, parallelism);
         let mode = if is_append {
             ChangelogMode::APPEND
         } else {
@@ -254,7 +253,8 @@ impl Lowering<'_> {
             }
         };
         let keys = &node.partition_keys;
-        let mut stream = keyed(id, node.schema.clone(), mode, keys, parallelism);
+        let place = (id, parallelism);
+        let mut stream = keyed(place, node.schema.clone(), mode, keys, identity);
         stream.upsert_key = Some(keys.clone());
         Ok(stream)
     }
@@ -283,8 +283,9 @@ impl Lowering<'_> {
                     schema: schema.to_arrow(),
                 };
                 let name = format!("TemporalSort(orderBy={})", order_text(&node.keys));
+                let label = sort_label(name, "sort", node, &input);
                 (
-                    self.add_operator(name, config, edge, &schema, Some(1)),
+                    self.add_operator(label, config, edge, &schema, Some(1)),
                     ChangelogMode::APPEND,
                 )
             }
@@ -303,13 +304,15 @@ impl Lowering<'_> {
                     node.offset,
                     node.fetch
                 );
+                let label = sort_label(name, "sort limit", node, &input);
                 (
-                    self.add_operator(name, config, edge, &schema, Some(1)),
+                    self.add_operator(label, config, edge, &schema, Some(1)),
                     updating(true),
                 )
             }
         };
-        Ok(single(id, schema, mode))
+        let identity = sorted(node, &input.identity);
+        Ok(single(id, schema, mode, identity))
     }
 
     fn add_limit(
@@ -327,8 +330,14 @@ impl Lowering<'_> {
             schema: input.schema.to_arrow(),
         };
         let name = format!("Limit(offset={}, fetch={:?})", node.offset, node.fetch);
-        let id = self.add_operator(name, config, edge, &input.schema, Some(1));
         let is_append = input.mode.is_append_only();
+        let label = sort_label(name, "limit", node, input);
+        let label = match is_append {
+            // Only counts.
+            true => label.with_state(Vec::new()),
+            false => label,
+        };
+        let id = self.add_operator(label, config, edge, &input.schema, Some(1));
         (
             id,
             if is_append {
@@ -364,8 +373,10 @@ impl Lowering<'_> {
         };
         let name = format!("Sort(orderBy={})", order_text(&sort.keys));
         let edge = vec![input.single()];
-        let id = self.add_operator(name, config, edge, &schema, Some(1));
-        Ok(single(id, schema, ChangelogMode::APPEND))
+        let label = sort_label(name, "materialize", sort, &input);
+        let id = self.add_operator(label, config, edge, &schema, Some(1));
+        let identity = sorted(sort, &input.identity);
+        Ok(single(id, schema, ChangelogMode::APPEND, identity))
     }
 }
 
@@ -405,13 +416,13 @@ fn order_text(keys: &[SortKey]) -> String {
     format!("[{}]", keys.iter().map(key).collect::<Vec<_>>().join(", "))
 }
 
-/// The output of an operator that is exchanged by key.
+/// The output of an operator that is exchanged by key; `place` is its node and parallelism.
 pub(super) fn keyed(
-    node: usize,
+    place: (usize, Option<usize>),
     schema: flott_core::schema::Schema,
     mode: ChangelogMode,
     keys: &[usize],
-    parallelism: Option<usize>,
+    identity: Identity,
 ) -> Stream {
     let distribution = if keys.is_empty() {
         Distribution::Single
@@ -419,17 +430,126 @@ pub(super) fn keyed(
         Distribution::Hash(keys.to_vec())
     };
     Stream {
-        node,
+        node: place.0,
         schema,
         mode,
         upsert_key: None,
         distribution,
-        parallelism,
+        parallelism: place.1,
+        identity,
     }
 }
 
-fn single(node: usize, schema: flott_core::schema::Schema, mode: ChangelogMode) -> Stream {
-    keyed(node, schema, mode, &[], Some(1))
+fn single(
+    node: usize,
+    schema: flott_core::schema::Schema,
+    mode: ChangelogMode,
+    identity: Identity,
+) -> Stream {
+    keyed((node, Some(1)), schema, mode, &[], identity)
+}
+
+fn order_mark(mark: Fingerprint, keys: &[SortKey], input: &Identity) -> Fingerprint {
+    let key = |k: &SortKey| {
+        let flags = u64::from(k.descending) << 1 | u64::from(k.nulls_first);
+        Fingerprint(input.column(k.column)).number(flags).0
+    };
+    mark.numbers(keys.iter().map(key))
+}
+
+fn sort_label(name: String, kind: &str, node: &Sort, input: &Stream) -> Label {
+    let mark = order_mark(Fingerprint::of(kind), &node.keys, &input.identity);
+    let mark = mark.number(node.offset).numbers(node.fetch);
+    let state = input.identity.state("", &input.schema);
+    Label::new(name, input.identity.all(mark)).with_state(state)
+}
+
+/// The same rows, unless there is a limit.
+fn sorted(node: &Sort, input: &Identity) -> Identity {
+    if node.fetch.is_none() && node.offset == 0 {
+        return input.clone();
+    }
+    let mark = order_mark(Fingerprint::of("limited"), &node.keys, input);
+    let rows = input.all(mark.number(node.offset).numbers(node.fetch));
+    input.derive(rows, &[], input.all_columns())
+}
+
+fn rank_identity(node: &Rank, input: &Stream, name: String, keys: &[usize]) -> (Label, Identity) {
+    let identity = &input.identity;
+    let mark = order_mark(Fingerprint::of("rank"), &node.order, identity);
+    let mark = mark.number(node.from).number(node.to);
+    let window = node.window.map(|(start, end)| [start, end]);
+    let mark = mark.numbers(window.iter().flatten().map(|c| identity.column(*c)));
+    let uid = identity.keyed(mark, keys);
+    let label = Label::new(name, uid).with_state(identity.state("", &input.schema));
+    let rank = node.outputs_rank.then(|| uid.text("rank").0);
+    let columns = identity.append(rank).all_columns();
+    (label, identity.derive(uid, keys, columns))
+}
+
+fn over_identity(node: &Over, input: &Stream, name: String) -> (Label, Identity) {
+    let identity = &input.identity;
+    let mark = order_mark(Fingerprint::of("over"), &node.order, identity);
+    let mark = mark
+        .number(u64::from(node.frame.is_rows))
+        .numbers(node.frame.preceding.map(|n| n as u64));
+    let keys = &node.partition_keys;
+    let uid = identity.keyed(mark, keys);
+    let call = |call: &OverCall| match call {
+        OverCall::Aggregate(call) => super::aggregate::call_mark(call, identity),
+        OverCall::Lag {
+            arg,
+            offset,
+            default,
+        } => {
+            let columns = [Some(*arg), *default].into_iter().flatten();
+            Fingerprint::of("LAG")
+                .number(*offset as u64)
+                .numbers(columns.map(|c| identity.column(c)))
+        }
+        OverCall::Ntile { buckets } => Fingerprint::of("NTILE").number(*buckets as u64),
+        OverCall::RowNumber => Fingerprint::of("ROW_NUMBER"),
+        OverCall::Rank => Fingerprint::of("RANK"),
+        OverCall::DenseRank => Fingerprint::of("DENSE_RANK"),
+        OverCall::PercentRank => Fingerprint::of("PERCENT_RANK"),
+        OverCall::CumeDist => Fingerprint::of("CUME_DIST"),
+    };
+    let calls: Vec<u64> = node.calls.iter().map(|c| call(c).0).collect();
+    let results = calls.iter().map(|call| uid.number(*call).0);
+    let columns = identity.append(results).all_columns();
+    let mut state = identity.state("", &input.schema);
+    let results = &node.schema.columns()[input.schema.len()..];
+    for (call, column) in calls.iter().zip(results) {
+        state.push(flott_core::graph::StateColumn {
+            name: column.name.clone(),
+            data_type: column.data_type.logical.to_string(),
+            meaning: *call,
+        });
+    }
+    let label = Label::new(name, uid).with_state(state);
+    (label, identity.derive(uid, keys, columns))
+}
+
+/// Mixes in how rows fall into windows, except for the keys of sessions.
+pub(super) fn window_mark(mark: Fingerprint, kind: &WindowKind) -> Fingerprint {
+    let numbers = |name: &str, numbers: &[i64]| {
+        let numbers = numbers.iter().map(|n| *n as u64);
+        mark.text(name).numbers(numbers)
+    };
+    match *kind {
+        WindowKind::Tumble { size_ms, offset_ms } => numbers("TUMBLE", &[size_ms, offset_ms]),
+        WindowKind::Hop {
+            size_ms,
+            slide_ms,
+            offset_ms,
+        } => numbers("HOP", &[size_ms, slide_ms, offset_ms]),
+        WindowKind::Cumulate {
+            max_size_ms,
+            step_ms,
+            offset_ms,
+        } => numbers("CUMULATE", &[max_size_ms, step_ms, offset_ms]),
+        WindowKind::Session { gap_ms, .. } => numbers("SESSION", &[gap_ms]),
+    }
 }
 
 pub(super) fn tvf_shape(kind: &WindowKind) -> WindowTvfShape {

@@ -15,6 +15,7 @@ use flott_table::operators::join::{
     RegularJoinConfig, TemporalJoinConfig, WindowJoinConfig,
 };
 
+use super::identity::{Fingerprint, Identity, Label};
 use super::lower::Lowering;
 use super::order::updating;
 use super::stream::{Distribution, Stream};
@@ -173,7 +174,8 @@ impl Lowering<'_> {
             right_schema: right.schema.to_arrow(),
             schema: schema.to_arrow(),
         };
-        let stream = self.add_join(node, inputs, left, right, schema, needs)?;
+        let identity = JoinIdentity::of(node, &inputs, &rest, [&left.identity, &right.identity]);
+        let stream = self.add_join(node, inputs, left, right, identity, needs)?;
         if widened_left == num_left && widened_right == node.right.schema().len() {
             return Ok(Stream {
                 schema: node.schema.clone(),
@@ -192,18 +194,26 @@ impl Lowering<'_> {
         inputs: JoinInputs,
         left: Stream,
         right: Stream,
-        schema: Schema,
+        identity: JoinIdentity,
         needs: bool,
     ) -> Result<Stream> {
+        let schema = match is_left_only(node.kind) {
+            true => left.schema.clone(),
+            false => left.schema.join(&right.schema),
+        };
         let (left_keys, right_keys) = (inputs.left_keys.clone(), inputs.right_keys.clone());
         let is_single = left_keys.is_empty() || node.kind == JoinKind::NullAwareAnti;
-        let by =
-            |stream: &Stream, keys: &[usize]| stream.by_key(if is_single { &[] } else { keys });
-        let ((left_edge, parallelism), (right_edge, _)) =
-            (by(&left, &left_keys), by(&right, &right_keys));
+        let (left_by, right_by): (&[usize], &[usize]) = match is_single {
+            true => (&[], &[]),
+            false => (&left_keys, &right_keys),
+        };
+        let (left_edge, right_edge, parallelism) =
+            Stream::by_keys((&left, left_by), (&right, right_by));
         let (factory, mode) = self.join_operator(node, inputs, &left, &right)?;
+        let mut state = left.identity.state("left", &left.schema);
+        state.extend(right.identity.state("right", &right.schema));
         let id = self.add_node(
-            join_name(node),
+            Label::new(join_name(node), identity.uid).with_state(state),
             NodeKind::Operator(factory),
             vec![left_edge, right_edge],
             &schema,
@@ -229,6 +239,7 @@ impl Lowering<'_> {
             upsert_key: None,
             distribution,
             parallelism,
+            identity: identity.rows,
         })
     }
 
@@ -353,8 +364,9 @@ impl Lowering<'_> {
         };
         let texts: Vec<String> = exprs.iter().map(ToString::to_string).collect();
         let name = format!("Calc(select=[{}])", texts.join(", "));
+        let identity = input.identity.project(exprs);
         let id = self.add_operator(
-            name,
+            Label::stateless(name, "calc", &input.identity),
             config,
             vec![input.forward()],
             &schema,
@@ -370,6 +382,7 @@ impl Lowering<'_> {
             schema,
             upsert_key,
             distribution,
+            identity,
             ..input
         })
     }
@@ -382,6 +395,71 @@ impl Lowering<'_> {
             .duration(&STATE_TTL)?
             .unwrap_or_default();
         Ok((!ttl.is_zero()).then_some(ttl.as_millis() as i64))
+    }
+}
+
+/// How a join is known, and what its result is.
+struct JoinIdentity {
+    uid: Fingerprint,
+    rows: Identity,
+}
+
+impl JoinIdentity {
+    /// `rest` is the condition besides the equal keys, over both sides' columns.
+    fn of(node: &Join, inputs: &JoinInputs, rest: &Expr, sides: [&Identity; 2]) -> Self {
+        let (left, right) = (sides[0].as_side("left"), sides[1].as_side("right"));
+        let both = left.append(right.all_columns());
+        let mut mark = Fingerprint::of("join").text(&format!("{:?}", node.kind));
+        mark = mark.numbers(inputs.null_safe.iter().map(|n| u64::from(*n)));
+        mark = mark.number(both.expr(rest));
+        mark = mode_mark(mark, &node.mode, &left, &right);
+        // A filter on the keys of a side takes rows of the other side away only where rows without
+        // a match do not show.
+        let is_inner = matches!(node.kind, JoinKind::Inner | JoinKind::Semi);
+        let side = |mark: Fingerprint, side: &Identity, keys: &[usize], is_free: bool| {
+            let mark = mark.numbers(side.columns(keys));
+            match is_free {
+                true => side.keyed(mark, keys),
+                false => side.all(mark),
+            }
+        };
+        let left_is_free = is_inner || matches!(node.kind, JoinKind::Left | JoinKind::Anti);
+        let right_is_free = is_inner || node.kind == JoinKind::Right;
+        mark = side(mark, &left, &inputs.left_keys, left_is_free);
+        mark = side(mark, &right, &inputs.right_keys, right_is_free);
+        let rows = match is_left_only(node.kind) {
+            true => left.derive(mark, &inputs.left_keys, left.all_columns()),
+            false => left.derive(mark, &inputs.left_keys, both.all_columns()),
+        };
+        Self { uid: mark, rows }
+    }
+}
+
+fn mode_mark(mark: Fingerprint, mode: &JoinMode, left: &Identity, right: &Identity) -> Fingerprint {
+    match mode {
+        JoinMode::Regular => mark.text("regular"),
+        JoinMode::Interval {
+            left_time,
+            right_time,
+            lower_ms,
+            upper_ms,
+            is_proctime,
+        } => mark
+            .text("interval")
+            .numbers([left.column(*left_time), right.column(*right_time)])
+            .numbers([*lower_ms as u64, *upper_ms as u64])
+            .number(u64::from(*is_proctime)),
+        JoinMode::Window { left: l, right: r } => mark
+            .text("window")
+            .numbers(left.columns(&[l.0, l.1]))
+            .numbers(right.columns(&[r.0, r.1])),
+        JoinMode::Temporal {
+            left_time,
+            right_time,
+        } => mark
+            .text("temporal")
+            .numbers([left.column(*left_time), right.column(*right_time)]),
+        JoinMode::Lookup => mark.text("lookup"),
     }
 }
 

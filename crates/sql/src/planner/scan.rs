@@ -9,7 +9,8 @@ use flott_core::changelog::ChangelogMode;
 use flott_core::connector::TableContext;
 use flott_core::graph::{Edge, NodeKind};
 use flott_core::options::{OptionDef, OptionType};
-use flott_core::source::{ScanRequest, TableSource};
+use flott_core::schema::Schema;
+use flott_core::source::{FieldPath, ScanRequest, TableSource};
 use flott_core::{Error, Result};
 use flott_table::operators::calc::CalcConfig;
 use flott_table::operators::deduplicate::ChangelogNormalizeConfig;
@@ -20,6 +21,7 @@ use flott_table::operators::watermark_assigner::{
     DEFAULT_EMIT_INTERVAL_MS, WatermarkAssignerConfig,
 };
 
+use super::identity::{Fingerprint, Identity, Label, field_meaning};
 use super::kernel_expr::expression_error;
 use super::lower::Lowering;
 use super::shared::extract_shared;
@@ -88,6 +90,13 @@ impl Lowering<'_> {
     pub(super) fn lower_scan(&mut self, plan: &Arc<Plan>, node: &Scan) -> Result<Stream> {
         let source = self.source_of(plan, node)?;
         let (mode, parallelism) = (source.changelog_mode(), source.parallelism());
+        if self.is_normalized(mode)?
+            && let Some(project) = scan_with_key(node)
+        {
+            let plan = Arc::new(Plan::Project(project));
+            self.made.push(plan.clone());
+            return self.lower(&plan, true);
+        }
         let about = source.describe();
         let about = if about.is_empty() {
             about
@@ -95,14 +104,16 @@ impl Lowering<'_> {
             format!(", {about}")
         };
         let name = format!("Source: {}{about}", node.path.name);
+        let identity = scan_identity(node);
         let id = self.add_node(
-            name,
+            Label::stateless(name, "source", &identity),
             NodeKind::Source(source),
             Vec::new(),
             &node.schema,
             parallelism,
         );
         let stream = Stream {
+            identity,
             node: id,
             schema: node.schema.clone(),
             mode,
@@ -117,15 +128,19 @@ impl Lowering<'_> {
         self.normalize(stream, node)
     }
 
-    /// An upsert changelog, or one with duplicates, becomes a regular one.
-    fn normalize(&mut self, stream: Stream, node: &Scan) -> Result<Stream> {
+    /// Whether a source's changes have to be normalised by primary key.
+    fn is_normalized(&self, mode: ChangelogMode) -> Result<bool> {
         let has_duplicates = self
             .context
             .config
             .boolean(&CDC_DUPLICATES)?
             .unwrap_or_default();
-        let is_upsert = !stream.mode.is_append_only() && !stream.mode.update_before;
-        if stream.mode.is_append_only() || !(is_upsert || has_duplicates) {
+        Ok(!mode.is_append_only() && (!mode.update_before || has_duplicates))
+    }
+
+    /// An upsert changelog, or one with duplicates, becomes a regular one.
+    fn normalize(&mut self, stream: Stream, node: &Scan) -> Result<Stream> {
+        if !self.is_normalized(stream.mode)? {
             return Ok(stream);
         }
         let key_columns = primary_key_columns(node)?;
@@ -136,8 +151,13 @@ impl Lowering<'_> {
             schema: stream.schema.to_arrow(),
         };
         let name = format!("ChangelogNormalize(key={key_columns:?})");
-        let id = self.add_operator(name, config, vec![edge], &stream.schema, parallelism);
+        let identity = stream.identity;
+        let uid = identity.keyed(Fingerprint::of("normalize"), &key_columns);
+        let state = identity.state("", &stream.schema);
+        let label = Label::new(name, uid).with_state(state);
+        let id = self.add_operator(label, config, vec![edge], &stream.schema, parallelism);
         Ok(Stream {
+            identity,
             node: id,
             mode: ChangelogMode::RETRACT,
             distribution: Distribution::Hash(key_columns.clone()),
@@ -179,14 +199,16 @@ impl Lowering<'_> {
             schema: node.schema.clone(),
         });
         let name = format!("Values({} rows)", node.rows.len());
+        let identity = values_identity(node);
         let id = self.add_node(
-            name,
+            Label::stateless(name, "values", &identity),
             NodeKind::Source(source),
             Vec::new(),
             &node.schema,
             Some(1),
         );
         Ok(Stream {
+            identity,
             node: id,
             schema: node.schema.clone(),
             mode: ChangelogMode::APPEND,
@@ -236,12 +258,17 @@ impl Lowering<'_> {
         };
         let name = calc_name(Some(&node.exprs), predicate);
         let id = self.add_operator(
-            name,
+            Label::stateless(name, "calc", &input.identity),
             config,
             vec![input.forward()],
             &node.schema,
             input.parallelism,
         );
+        let filtered = predicate.map(|p| input.identity.filter(p));
+        let identity = filtered
+            .as_ref()
+            .unwrap_or(&input.identity)
+            .project(&node.exprs);
         let position = |column: usize| {
             node.exprs
                 .iter()
@@ -253,6 +280,7 @@ impl Lowering<'_> {
         Ok(Stream {
             node: id,
             schema: node.schema.clone(),
+            identity,
             mode: input.mode,
             upsert_key,
             distribution: input.distribution.project(position),
@@ -271,8 +299,13 @@ impl Lowering<'_> {
         };
         let name = calc_name(None, Some(&node.predicate));
         let edge = vec![input.forward()];
-        let id = self.add_operator(name, config, edge, &input.schema, input.parallelism);
-        Ok(Stream { node: id, ..input })
+        let label = Label::stateless(name, "calc", &input.identity);
+        let id = self.add_operator(label, config, edge, &input.schema, input.parallelism);
+        Ok(Stream {
+            node: id,
+            identity: input.identity.filter(&node.predicate),
+            ..input
+        })
     }
 
     pub(super) fn lower_watermark(&mut self, node: &Watermark, needs: bool) -> Result<Stream> {
@@ -291,7 +324,10 @@ impl Lowering<'_> {
             node.schema.column(node.column).name
         );
         let edge = vec![input.forward()];
-        let id = self.add_operator(name, config, edge, &node.schema, input.parallelism);
+        let time = input.identity.column(node.column);
+        let uid = Fingerprint::of("watermark").number(time);
+        let label = Label::new(name, input.identity.origin(uid));
+        let id = self.add_operator(label, config, edge, &node.schema, input.parallelism);
         Ok(Stream {
             node: id,
             schema: node.schema.clone(),
@@ -331,8 +367,11 @@ impl Lowering<'_> {
         let config = UnionConfig {
             schema: node.schema.to_arrow(),
         };
-        let id = self.add_operator("Union".into(), config, edges, &node.schema, parallelism);
+        let identity = union_identity(&inputs, node.schema.len());
+        let label = Label::stateless("Union".into(), "union", &identity);
+        let id = self.add_operator(label, config, edges, &node.schema, parallelism);
         Ok(Stream {
+            identity,
             node: id,
             schema: node.schema.clone(),
             mode,
@@ -366,14 +405,103 @@ impl Lowering<'_> {
             if node.is_outer { ", outer" } else { "" }
         );
         let edge = vec![input.forward()];
-        let id = self.add_operator(name, config, edge, &node.schema, input.parallelism);
+        let label = Label::stateless(name, "unnest", &input.identity);
+        let id = self.add_operator(label, config, edge, &node.schema, input.parallelism);
+        let collection = input.identity.column(node.column);
+        let uid = Fingerprint::of("unnest").number(collection);
+        let added = input.schema.len()..node.schema.len();
+        let added = added.enumerate().map(|(i, _)| uid.number(i as u64).0);
         Ok(Stream {
+            identity: input.identity.expand(input.identity.origin(uid), added),
             node: id,
             schema: node.schema.clone(),
             upsert_key: None,
             ..input
         })
     }
+}
+
+/// A table is known by its name, a column by the table's and its own; hints that change the table's
+/// options make it another.
+fn scan_identity(node: &Scan) -> Identity {
+    let table = node.path.to_string();
+    let mut rows = Fingerprint::of("scan").text(&table);
+    let declared = node.table.options.iter().filter(|(k, _)| *k != "connector");
+    if !declared.eq(node.options.iter()) {
+        for (key, value) in node.options.iter() {
+            rows = rows.text(key).text(value);
+        }
+    }
+    let source = node.table.source_schema();
+    let meaning = |path: &flott_core::source::FieldPath| {
+        let mut meaning = Fingerprint::of("column").text(&table);
+        let mut column = path.0.first().and_then(|c| source.columns().get(*c));
+        let mut inner;
+        for (depth, _) in path.0.iter().enumerate() {
+            let Some(found) = column else {
+                break;
+            };
+            meaning = match depth {
+                0 => meaning.text(&found.name),
+                _ => Fingerprint(field_meaning(meaning.0, &found.name)),
+            };
+            let flott_core::types::LogicalType::Row(fields) = &found.data_type.logical else {
+                break;
+            };
+            let field = path.0.get(depth + 1).and_then(|i| fields.get(*i));
+            inner = field.map(|f| flott_core::schema::Column::new(&f.name, f.data_type.clone()));
+            column = inner.as_ref();
+        }
+        meaning.0
+    };
+    Identity::new(rows, node.fields.iter().map(meaning).collect())
+}
+
+fn values_identity(node: &Values) -> Identity {
+    let nothing = Identity::new(Fingerprint::of("nothing"), Vec::new());
+    let cells = node.rows.iter().flatten().map(|e| nothing.expr(e));
+    let rows = Fingerprint::of("values").numbers(cells);
+    let columns = node.schema.columns().iter().enumerate();
+    let columns = columns.map(|(i, _)| rows.number(i as u64).0);
+    Identity::new(rows, columns.collect())
+}
+
+fn union_identity(inputs: &[Stream], width: usize) -> Identity {
+    let all = inputs
+        .iter()
+        .fold(Fingerprint::of("union"), |all, s| s.identity.all(all));
+    let column = |c: usize| {
+        let parts = inputs.iter().map(|s| s.identity.column(c));
+        Fingerprint::of("union column").numbers(parts).0
+    };
+    Identity::new(all, (0..width).map(column).collect())
+}
+
+/// The scan with the columns of the primary key that the query does not ask for, and a projection
+/// that leaves them out again; `None` when all are there.
+fn scan_with_key(node: &Scan) -> Option<Project> {
+    let key = node.table.primary_key.as_ref()?;
+    let source = node.table.source_schema();
+    let mut scan = node.clone();
+    let mut columns = node.schema.columns().to_vec();
+    for name in &key.columns {
+        let path = FieldPath::column(source.index_of(name)?);
+        if !scan.fields.contains(&path) {
+            columns.push(source.column(path.0[0]).clone());
+            scan.fields.push(path);
+        }
+    }
+    if scan.fields.len() == node.fields.len() {
+        return None;
+    }
+    scan.schema = Schema::new(columns);
+    let asked = node.schema.columns().iter().enumerate();
+    let exprs = asked.map(|(place, column)| Expr::column(place, column.data_type.clone()));
+    Some(Project {
+        exprs: exprs.collect(),
+        schema: node.schema.clone(),
+        input: Arc::new(Plan::Scan(scan)),
+    })
 }
 
 /// The positions of the primary key in a scan's columns.

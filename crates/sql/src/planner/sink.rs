@@ -11,6 +11,7 @@ use flott_table::operators::not_null::NotNullEnforcer;
 use flott_table::operators::union::DropUpdateBeforeConfig;
 
 use super::SinkTarget;
+use super::identity::{Fingerprint, Label};
 use super::lower::Lowering;
 use super::stream::{Distribution, Stream};
 use crate::plan::Plan;
@@ -50,7 +51,15 @@ impl Lowering<'_> {
             format!(", {about}")
         };
         let name = format!("Sink: {}{about}", target.path.name);
-        self.add_node(name, NodeKind::Sink(sink), vec![edge], &schema, parallelism);
+        let uid = Fingerprint::of("sink").text(&target.path.to_string());
+        let label = Label::new(name, uid);
+        self.add_node(
+            label,
+            NodeKind::Sink(sink),
+            vec![edge],
+            &schema,
+            parallelism,
+        );
         Ok(())
     }
 
@@ -87,7 +96,8 @@ impl Lowering<'_> {
         let edge = vec![stream.forward()];
         let name = "DropUpdateBefore".to_string();
         let (schema, parallelism) = (stream.schema.clone(), stream.parallelism);
-        let id = self.add_operator(name, DropUpdateBeforeConfig, edge, &schema, parallelism);
+        let label = Label::stateless(name, "drop update before", &stream.identity);
+        let id = self.add_operator(label, DropUpdateBeforeConfig, edge, &schema, parallelism);
         let mode = flott_core::changelog::ChangelogMode {
             update_before: false,
             ..stream.mode

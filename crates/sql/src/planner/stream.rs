@@ -4,6 +4,8 @@ use flott_core::changelog::ChangelogMode;
 use flott_core::graph::{Edge, Exchange, NodeId};
 use flott_core::schema::Schema;
 
+use super::identity::Identity;
+
 /// How a node's rows are spread over its subtasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Distribution {
@@ -25,6 +27,7 @@ pub struct Stream {
     pub distribution: Distribution,
     /// The node's parallelism; `None` is the job's.
     pub parallelism: Option<usize>,
+    pub identity: Identity,
 }
 
 impl Stream {
@@ -57,6 +60,27 @@ impl Stream {
             },
             None,
         )
+    }
+
+    /// Edges that bring equal values of two inputs' columns together, and the parallelism behind
+    /// them. Rows stay where they are only if both inputs are spread in the same way.
+    pub fn by_keys(
+        left: (&Self, &[usize]),
+        right: (&Self, &[usize]),
+    ) -> (Edge, Edge, Option<usize>) {
+        let sides = [left, right];
+        let [(left, parallelism), (right, right_parallelism)] =
+            sides.map(|(stream, columns)| stream.by_key(columns));
+        let [a, b] = sides.map(|(stream, _)| stream.distribution == Distribution::Single);
+        let are_alike = parallelism == right_parallelism && (a == b || parallelism == Some(1));
+        if are_alike {
+            return (left, right, parallelism);
+        }
+        let [left, right] = sides.map(|(stream, columns)| Edge {
+            from: stream.node,
+            exchange: Exchange::Hash(columns.to_vec()),
+        });
+        (left, right, None)
     }
 
     /// An edge that brings all rows to one subtask.

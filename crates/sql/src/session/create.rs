@@ -8,13 +8,12 @@ use flott_core::schema::Schema;
 use flott_core::{Error, Result};
 
 use super::catalog::{Catalog, Database, Object};
-use super::{Session, StatementResult, UserFunction, like, table};
+use super::{Session, StatementResult, legacy_options, like, table};
 use crate::binder::bind_query;
-use crate::functions;
 use crate::parser;
 use crate::parser::ast::{
-    CreateCatalog, CreateDatabase, CreateFunction, CreateTable, CreateView, Drop, Identifier,
-    Insert, Name, ObjectKind, SourceQuery,
+    CreateCatalog, CreateDatabase, CreateTable, CreateView, Drop, Identifier, Insert, Name,
+    ObjectKind, SourceQuery,
 };
 
 fn exists(what: &str, name: &dyn std::fmt::Display) -> Error {
@@ -95,6 +94,7 @@ impl Session {
         for pair in &create.options {
             declared.options.set(&pair.key, &pair.value);
         }
+        legacy_options::rename(&mut declared.options);
         declared.comment = create.comment.clone();
         Ok(declared)
     }
@@ -238,23 +238,6 @@ impl Session {
         StatementResult::ok("")
     }
 
-    /// As in Flink, the class is looked for when the function is used, not now.
-    pub(super) fn create_function(&mut self, create: &CreateFunction) -> Result<StatementResult> {
-        let name = create.name.object().to_lowercase();
-        if self.functions.contains_key(&name) {
-            if create.if_not_exists {
-                return StatementResult::ok("");
-            }
-            return Err(exists("function", &name).at(create.name.location));
-        }
-        let function = UserFunction {
-            class: create.class.clone(),
-            language: create.language.clone(),
-        };
-        self.functions.insert(name, function);
-        StatementResult::ok("")
-    }
-
     pub(super) fn drop_object(&mut self, drop: &Drop) -> Result<StatementResult> {
         let dropped = match drop.kind {
             ObjectKind::Table | ObjectKind::View => self.drop_table(drop),
@@ -311,21 +294,6 @@ impl Session {
         }
         self.catalogs.remove(&path, drop.is_temporary);
         Ok(())
-    }
-
-    fn drop_function(&mut self, drop: &Drop) -> Result<()> {
-        let name = drop.name.object().to_lowercase();
-        if self.functions.remove(&name).is_some() || drop.if_exists {
-            return Ok(());
-        }
-        let message = match functions::find(&name) {
-            Some(_) => format!("function '{name}' is built in"),
-            None => {
-                let hint = did_you_mean(&name, self.functions.keys().map(String::as_str));
-                format!("function '{name}' does not exist{hint}")
-            }
-        };
-        Err(Error::user("UNKNOWN_FUNCTION", message))
     }
 }
 

@@ -2,12 +2,15 @@
 
 use flott_core::Result;
 use flott_core::catalog::{CatalogTable, ColumnKind};
+use flott_core::connector::MetadataColumn;
+use flott_core::options::OptionDef;
 use flott_core::schema::{Column, TimeAttribute};
 use flott_core::types::LogicalType;
 
 use super::catalog::Object;
 use super::result::Cells;
 use super::{Session, StatementResult};
+use crate::binder::CatalogReader;
 use crate::functions;
 use crate::parser::ast::{Describe, Name};
 
@@ -60,18 +63,31 @@ impl Session {
                 StatementResult::texts(&["info name", "info value"], rows)
             }
             Describe::Function { name, .. } => self.describe_function(name),
+            Describe::Connector { name } => {
+                let connector = self.registry().connector(name)?;
+                let metadata = connector.metadata_columns();
+                describe_options(connector.options(), &metadata)
+            }
+            Describe::Format { name } => {
+                describe_options(self.registry().format(name)?.options(), &[])
+            }
         }
     }
 
     fn describe_function(&self, name: &Name) -> Result<StatementResult> {
         let function = name.object();
         let is_temporary = info("is temporary", "false");
-        let rows = match self.functions.get(&function.to_lowercase()) {
+        let system = self.functions.system(function);
+        let user = match system.is_none() && functions::find(function).is_some() {
+            true => None,
+            false => system.or_else(|| self.catalog_function(&name.parts)),
+        };
+        let rows = match user {
             Some(user) => vec![
                 info("is system function", "false"),
                 is_temporary,
-                info("class name", &user.class),
-                info("function language", &user.language),
+                info("class name", user.definition()),
+                info("function language", user.language()),
             ],
             None => {
                 let found = functions::resolve(function).map_err(|e| e.at(name.location))?;
@@ -100,6 +116,42 @@ impl Session {
             }
         }
     }
+}
+
+/// What a table can say in its WITH clause, and the metadata columns it can have.
+fn describe_options(options: &[OptionDef], metadata: &[MetadataColumn]) -> Result<StatementResult> {
+    let text = |t: &str| Some(t.to_string());
+    let option = |o: &OptionDef| {
+        let (kind, required) = ("option", if o.required { "yes" } else { "no" });
+        let default = o.default.map(str::to_string);
+        let meaning = o.option_type.to_string();
+        vec![
+            text(kind),
+            text(o.key),
+            Some(meaning),
+            default,
+            text(required),
+            text(o.doc),
+        ]
+    };
+    let column = |c: &MetadataColumn| {
+        let kind = match c.is_writable {
+            true => "metadata, writable",
+            false => "metadata",
+        };
+        vec![
+            text(kind),
+            text(c.key),
+            text(c.sql_type),
+            None,
+            text("no"),
+            text(c.doc),
+        ]
+    };
+    let rows = options.iter().map(option);
+    let rows = rows.chain(metadata.iter().map(column)).collect();
+    let names = ["kind", "name", "type", "default", "required", "description"];
+    StatementResult::texts(&names, rows)
 }
 
 fn info(name: &str, value: &str) -> Vec<Option<String>> {

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`catalog`] | databases, tables and views in memory |
 //! | [`config`] | the keys that SET knows |
-//! | `create`, `table`, `like`, `alter` | CREATE, DROP and ALTER |
+//! | `create`, `table`, `like`, `alter`, `functions` | CREATE, DROP and ALTER |
+//! | `legacy_options` | options of tables as Flink wrote them before 1.11 |
 //! | `show`, `describe`, `show_create` | looking around |
 //! | `query` | queries and INSERTs, by binder, optimizer and planner |
 
@@ -13,6 +14,8 @@ pub mod catalog;
 pub mod config;
 mod create;
 mod describe;
+mod functions;
+mod legacy_options;
 mod like;
 mod query;
 mod result;
@@ -20,7 +23,6 @@ mod show;
 mod show_create;
 mod table;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -33,18 +35,13 @@ use flott_core::{Error, Result};
 
 use crate::binder::{BindContext, CatalogReader, Resolved, bind_query};
 use crate::functions::ExprContext;
+use crate::functions::user::UserFunction;
 use crate::parser::ast::{Name, OptionPair, Statement};
 use crate::parser::{self, ParsedStatement};
 
 use catalog::{Catalogs, Object};
+use functions::Functions;
 pub use result::StatementResult;
-
-/// A function of CREATE FUNCTION.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UserFunction {
-    pub class: String,
-    pub language: String,
-}
 
 /// What statements run in: catalogs, configuration, functions, and the lists of connectors and
 /// formats.
@@ -53,8 +50,7 @@ pub struct Session {
     clock: Arc<dyn Clock>,
     catalogs: Catalogs,
     config: Options,
-    /// By name in lower case.
-    functions: BTreeMap<String, UserFunction>,
+    functions: Functions,
 }
 
 impl CatalogReader for Session {
@@ -71,6 +67,15 @@ impl CatalogReader for Session {
             },
         })
     }
+
+    fn system_function(&self, name: &str) -> Option<Arc<UserFunction>> {
+        self.functions.system(name)
+    }
+
+    fn catalog_function(&self, parts: &[String]) -> Option<Arc<UserFunction>> {
+        let path = self.catalogs.path(parts).ok()?;
+        self.functions.of_catalog(&path)
+    }
 }
 
 impl Session {
@@ -81,7 +86,7 @@ impl Session {
             clock,
             catalogs: Catalogs::default(),
             config: Options::default(),
-            functions: BTreeMap::new(),
+            functions: Functions::default(),
         }
     }
 
@@ -142,7 +147,7 @@ impl Session {
         let done = self.parallelism().and_then(|set| {
             self.dispatch(&statement.statement, set.unwrap_or(default_parallelism))
         });
-        done.map_err(|e| self.about_function(e).at(statement.location))
+        done.map_err(|e| e.at(statement.location))
     }
 
     fn dispatch(&mut self, statement: &Statement, parallelism: usize) -> Result<StatementResult> {
@@ -158,6 +163,7 @@ impl Session {
             Statement::Drop(drop) => self.drop_object(drop),
             Statement::AlterTable(alter) => self.alter_table(alter),
             Statement::AlterView(alter) => self.alter_view(alter),
+            Statement::AlterFunction(alter) => self.alter_function(alter),
             Statement::AlterDatabase { name, options } => self.alter_database(name, options),
             Statement::AlterCatalog { name, action } => self.alter_catalog(name, action),
             Statement::UseCatalog(name) => self.use_catalog(name),
@@ -172,29 +178,6 @@ impl Session {
                 "note: '{path}' is not loaded; connectors, formats and functions are built in"
             )),
             Statement::Unsupported { what, advice } => Err(parser::unsupported_error(what, advice)),
-        }
-    }
-
-    /// Says more about a function that was created but cannot be loaded.
-    fn about_function(&self, error: Error) -> Error {
-        if error.code() != "UNKNOWN_FUNCTION" {
-            return error;
-        }
-        let named = |name: &&String| {
-            let quoted = error.message().split('\'').nth(1);
-            quoted.is_some_and(|q| q.eq_ignore_ascii_case(name))
-        };
-        let Some((name, user)) = self.functions.iter().find(|(n, _)| named(n)) else {
-            return error;
-        };
-        let message = format!(
-            "function '{name}' is the {} class '{}', which cannot be loaded: there is no JVM",
-            user.language, user.class
-        );
-        let said = Error::user("UNKNOWN_FUNCTION", message);
-        match error.location() {
-            Some(place) => said.at(place),
-            None => said,
         }
     }
 

@@ -12,6 +12,15 @@ use super::{Session, StatementResult};
 use crate::functions;
 use crate::parser::ast::{Name, Pattern, Show};
 
+/// Names with what they are.
+fn parts<'a>(
+    heading: &str,
+    names: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<StatementResult> {
+    let row = |(name, doc): (&str, &str)| vec![Some(name.to_string()), Some(doc.to_string())];
+    StatementResult::texts(&[heading, "description"], names.map(row).collect())
+}
+
 impl Session {
     pub(super) fn show(&self, show: &Show) -> Result<StatementResult> {
         match show {
@@ -50,9 +59,12 @@ impl Session {
             }
             Show::Partitions { table, .. } => self.show_partitions(table),
             Show::Functions {
-                user_only, pattern, ..
+                user_only,
+                database,
+                pattern,
             } => {
-                let names = filtered(self.function_names(*user_only), pattern.as_ref())?;
+                let names = self.function_names(*user_only, database.as_ref())?;
+                let names = filtered(names, pattern.as_ref())?;
                 StatementResult::list("function name", names)
             }
             Show::Modules { full: false } => {
@@ -61,10 +73,12 @@ impl Session {
             Show::Modules { full: true } => show_modules(),
             Show::Connectors => {
                 let connectors = self.registry().connectors.iter();
-                let row =
-                    |name: &str, doc: &str| vec![Some(name.to_string()), Some(doc.to_string())];
-                let rows = connectors.map(|c| row(c.identifier(), c.doc())).collect();
-                StatementResult::texts(&["connector name", "description"], rows)
+                let names = connectors.map(|c| (c.identifier(), c.doc()));
+                parts("connector name", names)
+            }
+            Show::Formats => {
+                let formats = self.registry().formats.iter();
+                parts("format name", formats.map(|f| (f.identifier(), f.doc())))
             }
             Show::Jars => StatementResult::list("jars", vec![]),
             Show::Jobs => {
@@ -88,14 +102,19 @@ impl Session {
         database: Option<&Name>,
         keep: impl Fn(&Object) -> bool,
     ) -> Result<Vec<String>> {
-        let (catalog, database) = match database {
-            Some(name) => self.catalogs.database_path(&name.parts)?,
-            None => (
+        let (catalog, database) = self.shown_database(database)?;
+        self.catalogs.object_names(&catalog, &database, keep)
+    }
+
+    /// The catalog and database of a name, or the current ones.
+    fn shown_database(&self, name: Option<&Name>) -> Result<(String, String)> {
+        match name {
+            Some(name) => self.catalogs.database_path(&name.parts),
+            None => Ok((
                 self.catalogs.current_catalog.clone(),
                 self.catalogs.current_database.clone(),
-            ),
-        };
-        self.catalogs.object_names(&catalog, &database, keep)
+            )),
+        }
     }
 
     /// A catalog in memory knows no partitions: the connector finds them when it reads.
@@ -112,8 +131,11 @@ impl Session {
         StatementResult::list("partition name", vec![])
     }
 
-    fn function_names(&self, user_only: bool) -> Vec<String> {
-        let mut names: BTreeSet<String> = self.functions.keys().cloned().collect();
+    fn function_names(&self, user_only: bool, database: Option<&Name>) -> Result<Vec<String>> {
+        let (catalog, database) = self.shown_database(database)?;
+        self.catalogs.database(&catalog, &database)?;
+        let names = self.functions.names(&catalog, &database);
+        let mut names: BTreeSet<String> = names.into_iter().collect();
         if !user_only {
             let is_named = |n: &str| n.starts_with(|c: char| c.is_alphabetic());
             let scalar = functions::all().map(|f| f.name);
@@ -124,7 +146,7 @@ impl Session {
             let all = scalar.chain(aggregates).filter(|n| is_named(n));
             names.extend(all.map(str::to_lowercase));
         }
-        names.into_iter().collect()
+        Ok(names.into_iter().collect())
     }
 
     fn show_create(&self, name: &Name, wanted: &str) -> Result<StatementResult> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use flott_core::Result;
 use flott_core::operator::{StatePart, StateRows, StateScope, StoredRows};
+use flott_storage::StoragePlace;
 
 use super::manifest::{FileManifest, LayerManifest, TableManifest};
-use super::place::StoragePlace;
 use super::stored::{FileWriter, StoredFile};
 use crate::chain::{Layer, OperatorChain, OperatorTable, TableChain};
 

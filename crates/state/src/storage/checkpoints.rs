@@ -19,8 +19,8 @@ use flott_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{MANIFEST_NAME, Manifest, SnapshotKind};
-use super::place::StoragePlace;
 use super::state_file::{corrupt, is_unreadable, missing};
+use flott_storage::StoragePlace;
 
 const ATTEMPTS: &str = "attempts";
 const SHARED: &str = "shared";

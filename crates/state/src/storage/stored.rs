@@ -10,9 +10,9 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use flott_core::Result;
 use flott_core::operator::{RowsReader, StatePart, StateRows, StateScope, StoredRows};
+use flott_storage::StoragePlace;
 
 use super::manifest::{Blob, FileManifest};
-use super::place::StoragePlace;
 use super::state_file::{decode, encode, missing};
 
 /// Rows of more bytes than this are parted into several files.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, Int64Array, UInt32Array};
+use arrow::array::{Array, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
@@ -160,12 +161,38 @@ enum Choice {
     GreatestTime(usize),
 }
 
-/// The row of a key.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
+/// No row.
+const NONE: u32 = u32::MAX;
+
+/// The row of each key, by number of the key.
+#[derive(Default)]
+struct KeptRows {
+    /// [`NONE`] without a row.
+    slots: Vec<u32>,
+    /// The rowtime in ms; empty where the latest row stays.
+    times_ms: Vec<i64>,
+    /// Of whole rows, to see that nothing changes; empty where the time decides.
+    row_hashes: Vec<u64>,
+    /// The batch in which the row was last changed, to see the first change in each.
+    changed_in: Vec<u32>,
+}
+
+impl KeptRows {
+    fn grow(&mut self, num_keys: usize, choice: Choice) {
+        self.slots.resize(num_keys, NONE);
+        self.changed_in.resize(num_keys, 0);
+        match choice {
+            Choice::Latest => self.row_hashes.resize(num_keys, 0),
+            Choice::GreatestTime(_) => self.times_ms.resize(num_keys, i64::MIN),
+        }
+    }
+}
+
+/// A key that a batch has changed: its row before.
+struct Changed {
+    key: u32,
     slot: u32,
     row_hash: u64,
-    time_ms: i64,
 }
 
 /// Keeps one row of each key.
@@ -175,11 +202,8 @@ struct RowOfKey {
     schema: SchemaRef,
     partitions: Partitions,
     store: RowStore,
-    kept: Vec<Option<Kept>>,
-    /// The batch in which a key was last changed, to see the first change in each.
-    changed_in: Vec<u64>,
-    batch_number: u64,
-    row_hashes: Vec<u64>,
+    kept: KeptRows,
+    batch_number: u32,
     context: Option<OperatorContext>,
 }
 
@@ -196,97 +220,117 @@ impl RowOfKey {
             schema: schema.clone(),
             partitions: Partitions::new(schema, key_columns)?,
             store: RowStore::new(schema.clone()),
-            kept: Vec::new(),
-            changed_in: Vec::new(),
+            kept: KeptRows::default(),
             batch_number: 0,
-            row_hashes: Vec::new(),
             context: None,
         }))
     }
 
-    fn times(&self, rows: &RecordBatch) -> Result<Option<Int64Array>> {
-        Ok(match self.choice {
-            Choice::Latest => None,
-            Choice::GreatestTime(column) => Some(milliseconds(rows.column(column))?),
-        })
-    }
-
-    /// Whether a row of this time takes the place of `old`.
-    fn replaces(&self, old: Kept, time_ms: i64) -> bool {
-        match self.choice {
-            Choice::Latest => true,
-            Choice::GreatestTime(_) => time_ms >= old.time_ms,
+    fn begin_batch(&mut self) {
+        self.kept.grow(self.partitions.bound(), self.choice);
+        self.batch_number = self.batch_number.wrapping_add(1);
+        if self.batch_number == 0 {
+            self.kept.changed_in.fill(0);
+            self.batch_number = 1;
         }
     }
 
-    /// Applies a batch; gives the changed keys with their rows of before.
+    /// Applies a batch, whose rows are not copied yet; gives the changed keys with their rows of
+    /// before.
     fn apply(
         &mut self,
         rows: &RecordBatch,
         is_added: impl Fn(usize) -> bool,
-    ) -> Result<Vec<(u32, Option<Kept>)>> {
-        let groups = self.partitions.assign(rows)?;
-        self.kept.resize(self.partitions.bound(), None);
-        self.changed_in.resize(self.partitions.bound(), 0);
-        self.batch_number += 1;
-        hash_columns(rows.columns(), rows.num_rows(), &mut self.row_hashes)?;
-        let times = self.times(rows)?;
-        let mut changed = Vec::new();
-        for (row, &group) in groups.iter().enumerate() {
-            let time_ms = times.as_ref().map_or(0, |t| {
-                if t.is_valid(row) {
-                    t.value(row)
-                } else {
-                    i64::MIN
-                }
-            });
-            let old = self.kept[group as usize];
-            let is_added = is_added(row);
-            if is_added && old.is_some_and(|old| !self.replaces(old, time_ms)) {
-                continue;
-            }
-            if self.changed_in[group as usize] != self.batch_number {
-                self.changed_in[group as usize] = self.batch_number;
-                changed.push((group, old));
-            }
-            if let Some(old) = old {
-                self.store.release(old.slot);
-            }
-            self.kept[group as usize] = is_added.then(|| Kept {
-                slot: self.store.allocate(row),
-                row_hash: self.row_hashes[row],
-                time_ms,
-            });
+    ) -> Result<Vec<Changed>> {
+        let keys = self.partitions.assign(rows)?;
+        self.begin_batch();
+        let (mut hashes, mut times) = (Vec::new(), None);
+        match self.choice {
+            Choice::Latest => hash_columns(rows.columns(), rows.num_rows(), &mut hashes)?,
+            Choice::GreatestTime(column) => times = Some(milliseconds(rows.column(column))?),
         }
-        self.store.commit(rows)?;
+        let mut changed = Vec::new();
+        for (row, &key) in keys.iter().enumerate() {
+            let (at, is_added) = (key as usize, is_added(row));
+            let old = self.kept.slots[at];
+            if let Some(times) = &times {
+                let is_null = times.is_null(row);
+                let time_ms = if is_null { i64::MIN } else { times.value(row) };
+                if is_added && old != NONE && time_ms < self.kept.times_ms[at] {
+                    continue;
+                }
+                self.kept.times_ms[at] = time_ms;
+            }
+            let row_hash = self.kept.row_hashes.get(at).copied().unwrap_or(0);
+            let changed_in = &mut self.kept.changed_in[at];
+            if std::mem::replace(changed_in, self.batch_number) != self.batch_number {
+                changed.push(Changed {
+                    key,
+                    slot: old,
+                    row_hash,
+                });
+            }
+            if old != NONE {
+                self.store.release(old);
+            }
+            self.kept.slots[at] = match is_added {
+                true => self.store.allocate(row),
+                false => NONE,
+            };
+            if let Some(&hash) = hashes.get(row) {
+                self.kept.row_hashes[at] = hash;
+            }
+        }
         Ok(changed)
     }
 
-    fn send(&self, changed: &[(u32, Option<Kept>)], out: &mut dyn Output) -> Result<()> {
+    /// The changes to send, as row kinds and slots.
+    fn changes(&self, changed: &[Changed]) -> (Vec<u8>, Vec<u32>) {
         let (mut kinds, mut slots) = (Vec::new(), Vec::new());
-        let mut push = |kind: RowKind, row: Kept| {
+        let mut push = |kind: RowKind, slot: u32| {
             kinds.push(kind as u8);
-            slots.push(row.slot);
+            slots.push(slot);
         };
-        for (group, old) in changed {
-            match (*old, self.kept[*group as usize]) {
-                (Some(old), Some(new)) if old.row_hash != new.row_hash => {
+        for change in changed {
+            let at = change.key as usize;
+            let is_same = self.kept.row_hashes.get(at) == Some(&change.row_hash);
+            match (change.slot, self.kept.slots[at]) {
+                (NONE, NONE) => {}
+                (NONE, new) => push(RowKind::Insert, new),
+                (old, NONE) => push(RowKind::Delete, old),
+                (_, _) if is_same => {}
+                (old, new) => {
                     if self.emits_update_before {
                         push(RowKind::UpdateBefore, old);
                     }
                     push(RowKind::UpdateAfter, new);
                 }
-                (Some(old), None) => push(RowKind::Delete, old),
-                (None, Some(new)) => push(RowKind::Insert, new),
-                _ => {}
             }
         }
+        (kinds, slots)
+    }
+
+    /// Copies the batch's rows and sends the changes.
+    fn send(
+        &mut self,
+        rows: &RecordBatch,
+        changed: &[Changed],
+        out: &mut dyn Output,
+    ) -> Result<()> {
+        let (kinds, slots) = self.changes(changed);
+        // What was in the store before is read from there; all else is at hand.
+        let positions = self.store.pending_rows(&slots);
+        self.store.commit(rows)?;
         if slots.is_empty() {
             return Ok(());
         }
+        let rows = match positions {
+            Some(positions) => take_record_batch(rows, &UInt32Array::from(positions))?,
+            None => self.store.rows(&slots)?,
+        };
         let is_insert_only = kinds.iter().all(|&k| k == RowKind::Insert as u8);
         let kinds = (!is_insert_only).then(|| kinds.into());
-        out.emit(ChangelogBatch::new(self.store.rows(&slots)?, kinds))
+        out.emit(ChangelogBatch::new(rows, kinds))
     }
 }
 
@@ -299,10 +343,10 @@ impl Operator for RowOfKey {
     fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
         let kinds = batch.kinds();
         let changed = self.apply(batch.rows(), |row| kinds.is_none_or(|k| adds(k[row])))?;
-        self.send(&changed, out)?;
-        for (group, _) in changed {
-            if self.kept[group as usize].is_none() {
-                self.partitions.remove(group);
+        self.send(batch.rows(), &changed, out)?;
+        for change in changed {
+            if self.kept.slots[change.key as usize] == NONE {
+                self.partitions.remove(change.key);
             }
         }
         self.store.sweep()?;
@@ -316,9 +360,10 @@ impl Operator for RowOfKey {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         let (mut key_groups, mut slots) = (Vec::new(), Vec::new());
         for group in self.partitions.all() {
-            if let Some(kept) = self.kept[group as usize] {
+            let slot = self.kept.slots[group as usize];
+            if slot != NONE {
                 key_groups.push(self.partitions.key_group(group, max_parallelism));
-                slots.push(kept.slot);
+                slots.push(slot);
             }
         }
         if let Some(context) = &self.context {
@@ -336,6 +381,7 @@ impl Operator for RowOfKey {
             let batch = &batch?;
             let ([], rows) = split_keyed::<0>(batch, &self.schema)?;
             self.apply(&rows, |_| true)?;
+            self.store.commit(&rows)?;
             self.store.sweep()?;
         }
         Ok(())

@@ -17,6 +17,7 @@ pub(crate) mod local_phase;
 pub mod materialize;
 pub mod not_null;
 pub mod over;
+mod places;
 pub mod rank;
 pub(crate) mod rows;
 pub mod session_window_aggregate;

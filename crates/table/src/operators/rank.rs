@@ -6,7 +6,6 @@ use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::{ChangelogBatch, RowKind, adds};
-use flott_core::hash::StableHashMap;
 use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
 use flott_core::{Error, Result};
 
@@ -75,6 +74,7 @@ impl OperatorFactory for RankConfig {
         Ok(Box::new(Rank {
             config: self.clone(),
             rows,
+            touched: Touched::default(),
             context: None,
         }))
     }
@@ -128,20 +128,39 @@ impl Operator for Nothing {
 struct Rank {
     config: RankConfig,
     rows: TopRows,
+    touched: Touched,
     context: Option<OperatorContext>,
 }
 
 /// Partitions that a batch has changed, in order of the first change, with what was sent of them.
 #[derive(Default)]
 struct Touched {
-    before: Vec<(u32, Vec<Ranked>)>,
-    seen: StableHashMap<u32, ()>,
+    /// Each with the end of its rows in `before`.
+    groups: Vec<(u32, usize)>,
+    before: Vec<Ranked>,
+    /// By partition: the batch that has touched it last.
+    touched_in: Vec<u32>,
+    batch: u32,
 }
 
 impl Touched {
+    fn begin(&mut self, num_partitions: usize) {
+        self.groups.clear();
+        self.before.clear();
+        self.touched_in.resize(num_partitions, 0);
+        self.batch = self.batch.wrapping_add(1);
+        if self.batch == 0 {
+            self.touched_in.fill(0);
+            self.batch = 1;
+        }
+    }
+
+    #[inline]
     fn touch(&mut self, group: u32, rows: &TopRows) {
-        if self.seen.insert(group, ()).is_none() {
-            self.before.push((group, rows.list(group)));
+        let touched_in = &mut self.touched_in[group as usize];
+        if std::mem::replace(touched_in, self.batch) != self.batch {
+            rows.list_into(group, &mut self.before);
+            self.groups.push((group, self.before.len()));
         }
     }
 }
@@ -155,6 +174,11 @@ struct Changes {
 }
 
 impl Changes {
+    fn push_all(&mut self, kind: RowKind, rows: &[Ranked], is_one: impl Fn(&Ranked) -> bool) {
+        let rows = rows.iter().filter(|row| is_one(row));
+        rows.for_each(|row| self.push(kind, *row));
+    }
+
     fn push(&mut self, kind: RowKind, row: Ranked) {
         self.kinds.push(kind as u8);
         self.slots.push(row.slot);
@@ -163,9 +187,9 @@ impl Changes {
 }
 
 impl Rank {
-    fn apply(&mut self, batch: &ChangelogBatch) -> Result<Touched> {
+    fn apply(&mut self, batch: &ChangelogBatch, touched: &mut Touched) -> Result<()> {
         let prepared = self.rows.prepare(batch.rows())?;
-        let mut touched = Touched::default();
+        touched.begin(self.rows.partitions.bound());
         for (row, &group) in prepared.groups.iter().enumerate() {
             let is_added = batch.kinds().is_none_or(|k| adds(k[row]));
             if is_added && self.rows.is_out(&prepared, row) {
@@ -178,8 +202,7 @@ impl Rank {
                 self.rows.remove(&prepared, row);
             }
         }
-        self.rows.store.commit(batch.rows())?;
-        Ok(touched)
+        self.rows.store.commit(batch.rows())
     }
 
     /// What turns the rows sent before into those of now.
@@ -212,22 +235,21 @@ impl Rank {
                 0
             }
         };
+        let key = |row: &Ranked| (row.slot, rank_of(row));
+        if before.len().max(now.len()) <= FEW_ROWS {
+            let is_in = |rows: &[Ranked], row: &Ranked| rows.iter().any(|r| key(r) == key(row));
+            changes.push_all(RowKind::Delete, before, |row| !is_in(now, row));
+            return changes.push_all(RowKind::Insert, now, |row| !is_in(before, row));
+        }
         let sorted = |rows: &[Ranked]| {
-            let keys = rows.iter().map(|r| (r.slot, rank_of(r)));
-            let mut keys: Vec<_> = keys.collect();
+            let mut keys: Vec<_> = rows.iter().map(key).collect();
             keys.sort_unstable();
             keys
         };
-        let is_in = |rows: &[(u32, i64)], row: &Ranked| {
-            rows.binary_search(&(row.slot, rank_of(row))).is_ok()
-        };
         let (old, new) = (sorted(before), sorted(now));
-        for row in before.iter().filter(|r| !is_in(&new, r)) {
-            changes.push(RowKind::Delete, *row);
-        }
-        for row in now.iter().filter(|r| !is_in(&old, r)) {
-            changes.push(RowKind::Insert, *row);
-        }
+        let is_in = |keys: &[(u32, i64)], row: &Ranked| keys.binary_search(&key(row)).is_ok();
+        changes.push_all(RowKind::Delete, before, |row| !is_in(&new, row));
+        changes.push_all(RowKind::Insert, now, |row| !is_in(&old, row));
     }
 
     fn send(&self, changes: Changes, out: &mut dyn Output) -> Result<()> {
@@ -252,6 +274,9 @@ impl Rank {
     }
 }
 
+/// Lists of up to so many rows are compared row by row.
+const FEW_ROWS: usize = 16;
+
 /// The rows in `schema`, with the column of ranks if there is one.
 pub(crate) fn append_ranks(
     rows: RecordBatch,
@@ -273,18 +298,22 @@ impl Operator for Rank {
     }
 
     fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
-        let touched = self.apply(&batch)?;
-        let mut changes = Changes::default();
-        for (group, before) in &touched.before {
-            let now = self.rows.list(*group);
-            self.compare(before, &now, &mut changes);
+        let mut touched = std::mem::take(&mut self.touched);
+        self.apply(&batch, &mut touched)?;
+        let (mut changes, mut now, mut start) = (Changes::default(), Vec::new(), 0);
+        for &(group, end) in &touched.groups {
+            now.clear();
+            self.rows.list_into(group, &mut now);
+            self.compare(&touched.before[start..end], &now, &mut changes);
+            start = end;
         }
         self.send(changes, out)?;
-        for (group, _) in touched.before {
+        for &(group, _) in &touched.groups {
             if self.rows.is_empty(group) {
                 self.rows.clear(group);
             }
         }
+        self.touched = touched;
         self.rows.store.sweep()?;
         self.report();
         Ok(())

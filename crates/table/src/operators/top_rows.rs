@@ -1,27 +1,16 @@
 //! The algorithm of top-n: rows of each partition in order, the first ones with their ranks.
 
-use std::collections::BTreeMap;
-
 use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::hash::hash_columns;
 use flott_core::operator::{RowsReader, StateTable};
 
+use super::places::{Entry, Places};
 use super::rank::RankFunction;
 use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
 use super::sort_key::{SortKey, SortKeyEncoder};
 use arrow::datatypes::SchemaRef;
-
-/// A row's place in its partition: its sort key, then its arrival.
-type Place = (Box<[u8]>, i64);
-
-#[derive(Clone, Copy)]
-struct Entry {
-    slot: u32,
-    /// Of the whole row, to find it again when it is taken back; 0 where rows only come.
-    row_hash: u64,
-}
 
 /// A row and its rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,13 +19,17 @@ pub(crate) struct Ranked {
     pub rank: i64,
 }
 
+/// Up to so many rows of a partition are kept in a list.
+const MAX_FEW: u64 = 32;
+
 /// Rows of all partitions in order. Numbers of partitions are those of [`Partitions`].
 pub(crate) struct TopRows {
     schema: SchemaRef,
     encoder: SortKeyEncoder,
     pub partitions: Partitions,
     pub store: RowStore,
-    entries: Vec<BTreeMap<Place, Entry>>,
+    /// By partition.
+    places: Vec<Places>,
     function: RankFunction,
     from: u64,
     to: u64,
@@ -76,7 +69,7 @@ impl TopRows {
             encoder: SortKeyEncoder::new(schema, order)?,
             partitions: Partitions::new(schema, partition_columns)?,
             store: RowStore::new(schema.clone()),
-            entries: Vec::new(),
+            places: Vec::new(),
             function,
             from,
             to,
@@ -94,8 +87,9 @@ impl TopRows {
     pub fn prepare(&mut self, rows: &RecordBatch) -> Result<Prepared> {
         let groups = self.partitions.assign(rows)?;
         let bound = self.partitions.bound();
-        self.entries
-            .resize_with(self.entries.len().max(bound), BTreeMap::new);
+        let has_few = self.keeps_no_more() && self.to <= MAX_FEW;
+        let places = &mut self.places;
+        places.resize_with(places.len().max(bound), || Places::new(has_few));
         let mut row_hashes = Vec::new();
         if !self.is_append {
             hash_columns(rows.columns(), rows.num_rows(), &mut row_hashes)?;
@@ -107,30 +101,38 @@ impl TopRows {
         })
     }
 
+    /// Whether rows behind the last rank are not kept.
+    fn keeps_no_more(&self) -> bool {
+        self.is_append && self.function == RankFunction::RowNumber
+    }
+
     /// Whether the row is certainly behind the last rank and will stay there.
     pub fn is_out(&self, prepared: &Prepared, row: usize) -> bool {
-        if !self.is_append || self.function != RankFunction::RowNumber {
+        if !self.keeps_no_more() {
             return false;
         }
-        let entries = &self.entries[prepared.groups[row] as usize];
-        let is_full = entries.len() as u64 >= self.to;
-        let last = entries.last_key_value();
-        is_full && last.is_none_or(|((key, _), _)| **key <= *prepared.key(row))
+        let places = &self.places[prepared.groups[row] as usize];
+        let is_full = places.len() as u64 >= self.to;
+        is_full && places.last_key().is_none_or(|key| key <= prepared.key(row))
     }
 
     /// Puts a row into its partition; the last one falls out if it has become one too many.
     pub fn add(&mut self, prepared: &Prepared, row: usize) {
+        if self.is_out(prepared, row) {
+            return;
+        }
         let arrival = self.next_arrival;
         self.next_arrival += 1;
-        self.add_at(prepared, row, arrival);
-        let entries = &mut self.entries[prepared.groups[row] as usize];
-        if self.is_append
+        let places = &mut self.places[prepared.groups[row] as usize];
+        let is_full = places.len() as u64 >= self.to;
+        if is_full
+            && self.is_append
             && self.function == RankFunction::RowNumber
-            && entries.len() as u64 > self.to
-            && let Some((_, entry)) = entries.pop_last()
+            && let Some(slot) = places.pop_last()
         {
-            self.store.release(entry.slot);
+            self.store.release(slot);
         }
+        self.add_at(prepared, row, arrival);
     }
 
     fn add_at(&mut self, prepared: &Prepared, row: usize, arrival: i64) {
@@ -138,78 +140,77 @@ impl TopRows {
             slot: self.store.allocate(row),
             row_hash: prepared.row_hash(row),
         };
-        let place = (prepared.key(row).into(), arrival);
-        self.entries[prepared.groups[row] as usize].insert(place, entry);
+        let places = &mut self.places[prepared.groups[row] as usize];
+        places.insert(prepared.key(row), arrival, entry);
     }
 
     /// Takes the first row that equals this one out of its partition, if there is one.
     pub fn remove(&mut self, prepared: &Prepared, row: usize) {
-        let entries = &mut self.entries[prepared.groups[row] as usize];
-        let (key, hash) = (prepared.key(row), prepared.row_hash(row));
-        let equal = entries.range((Box::from(key), i64::MIN)..=(Box::from(key), i64::MAX));
-        let found = equal
-            .filter(|(_, e)| e.row_hash == hash)
-            .map(|(p, _)| p.clone())
-            .next();
-        if let Some(place) = found
-            && let Some(entry) = entries.remove(&place)
-        {
-            self.store.release(entry.slot);
+        let places = &mut self.places[prepared.groups[row] as usize];
+        if let Some(slot) = places.remove(prepared.key(row), prepared.row_hash(row)) {
+            self.store.release(slot);
         }
     }
 
     /// The rows of a partition from the first to the last rank asked for.
     pub fn list(&self, group: u32) -> Vec<Ranked> {
         let mut listed = Vec::new();
+        self.list_into(group, &mut listed);
+        listed
+    }
+
+    /// As [`TopRows::list`], at the end of a list.
+    pub fn list_into(&self, group: u32, listed: &mut Vec<Ranked>) {
         let (mut rank, mut last_key) = (0_u64, None);
-        for (count, ((key, _), entry)) in self.entries[group as usize].iter().enumerate() {
-            let is_equal = last_key == Some(key);
+        for (count, row) in self.places[group as usize].iter().enumerate() {
             rank = match self.function {
                 RankFunction::RowNumber => count as u64 + 1,
-                RankFunction::Rank if is_equal => rank,
+                RankFunction::Rank if last_key == Some(row.key) => rank,
                 RankFunction::Rank => count as u64 + 1,
-                RankFunction::DenseRank => rank + u64::from(!is_equal),
+                RankFunction::DenseRank => rank + u64::from(last_key != Some(row.key)),
             };
-            last_key = Some(key);
+            last_key = Some(row.key);
             if rank > self.to {
                 break;
             }
             if rank >= self.from {
                 listed.push(Ranked {
-                    slot: entry.slot,
+                    slot: row.slot,
                     rank: rank as i64,
                 });
             }
         }
-        listed
     }
 
     pub fn is_empty(&self, group: u32) -> bool {
-        self.entries[group as usize].is_empty()
+        self.places[group as usize].len() == 0
     }
 
     /// Gives a partition and all its rows up.
     pub fn clear(&mut self, group: u32) {
-        for entry in std::mem::take(&mut self.entries[group as usize]).values() {
-            self.store.release(entry.slot);
+        let places = &mut self.places[group as usize];
+        let has_few = matches!(places, Places::Few(_));
+        for row in std::mem::replace(places, Places::new(has_few)).iter() {
+            self.store.release(row.slot);
         }
         self.partitions.remove(group);
     }
 
     /// Bytes held.
     pub fn size_bytes(&self) -> usize {
-        let entries: usize = self.entries.iter().map(BTreeMap::len).sum();
-        entries * 48 + self.store.size_bytes() + self.partitions.size_bytes()
+        let places: usize = self.places.iter().map(Places::size_bytes).sum();
+        let lists = self.places.capacity() * size_of::<Places>();
+        places + lists + self.store.size_bytes() + self.partitions.size_bytes()
     }
 
     pub fn snapshot(&self, max_parallelism: usize) -> Result<StateTable> {
         let (mut key_groups, mut arrivals, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         for group in self.partitions.all() {
             let key_group = self.partitions.key_group(group, max_parallelism);
-            for ((_, arrival), entry) in &self.entries[group as usize] {
+            for row in self.places[group as usize].iter() {
                 key_groups.push(key_group);
-                arrivals.push(*arrival);
-                slots.push(entry.slot);
+                arrivals.push(row.arrival);
+                slots.push(row.slot);
             }
         }
         let rows = self.store.rows(&slots)?;

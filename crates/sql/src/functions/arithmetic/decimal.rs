@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
+use arrow::compute::binary;
 use arrow::datatypes::{Decimal128Type, i256};
 use flott_core::text::number::{divide_half_up, power_of_ten, rescale};
 use flott_core::types::{LogicalType, MAX_DECIMAL_PRECISION};
@@ -55,6 +56,7 @@ struct Work {
     left_scale: u8,
     right_scale: u8,
     result: Digits,
+    exact: Option<Exact>,
 }
 
 impl Work {
@@ -147,6 +149,7 @@ pub fn bind_operator(
         left_scale: left.1,
         right_scale: right.1,
         result,
+        exact: Exact::of(operator, left, right, result),
     };
     let types = [
         LogicalType::Decimal(left.0, left.1),
@@ -157,7 +160,79 @@ pub fn bind_operator(
     Ok(BoundFunction::new(c.casts(types), returned, kernel))
 }
 
+/// A result that cannot overflow: the values times these, then added or multiplied.
+#[derive(Debug, Clone, Copy)]
+struct Exact {
+    is_product: bool,
+    left: i128,
+    right: i128,
+}
+
+impl Exact {
+    /// `None` when digits may be lost, of these decimals or of their result.
+    fn of(operator: Operator, left: Digits, right: Digits, result: Digits) -> Option<Self> {
+        let ((p, s), (q, t)) = (left, right);
+        let common = s.max(t);
+        let whole = (p.checked_sub(s)?).max(q.checked_sub(t)?);
+        let align = |scale: u8| power_of_ten(u32::from(common - scale));
+        let is_enough = |precision: u8| precision <= result.0;
+        match operator {
+            Operator::Multiply if result.1 == s + t && is_enough(p + q) => Some(Self {
+                is_product: true,
+                left: 1,
+                right: 1,
+            }),
+            Operator::Add | Operator::Subtract
+                if result.1 == common && is_enough(whole + common + 1) =>
+            {
+                let sign = if operator == Operator::Add { 1 } else { -1 };
+                Some(Self {
+                    is_product: false,
+                    left: align(s),
+                    right: sign * align(t),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn run(self, args: &Args) -> Result<ArrayRef> {
+        let (a, b) = (args.array(0)?, args.array(1)?);
+        let (a, b) = (
+            a.as_primitive::<Decimal128Type>(),
+            b.as_primitive::<Decimal128Type>(),
+        );
+        let Self {
+            is_product,
+            left,
+            right,
+        } = self;
+        let of = |a: i128, b: i128| match is_product {
+            true => a.wrapping_mul(b),
+            false => a.wrapping_mul(left).wrapping_add(b.wrapping_mul(right)),
+        };
+        let is_constant = |at: usize| args.is_constant(at);
+        let result: Decimal128Array = match (is_constant(0), is_constant(1)) {
+            (true, false) if a.is_valid(0) => {
+                let a = a.value(0);
+                b.unary(|b| of(a, b))
+            }
+            (false, true) if b.is_valid(0) => {
+                let b = b.value(0);
+                a.unary(|a| of(a, b))
+            }
+            (false, false) => binary(a, b, of)?,
+            (true, true) if args.num_rows() == 1 => binary(a, b, of)?,
+            _ => Decimal128Array::new_null(args.num_rows()),
+        };
+        Ok(Arc::new(result))
+    }
+}
+
 fn run(args: &Args, work: &Work) -> Result<ArrayRef> {
+    if let Some(exact) = work.exact {
+        return with_digits(&exact.run(args)?, work.result);
+    }
     let (a, b) = (
         args.column::<Decimal128Type>(0)?,
         args.column::<Decimal128Type>(1)?,

@@ -62,6 +62,11 @@ fn with_digits(values: Decimal128Array, precision: u8, scale: u8) -> Result<Arra
 
 /// Casts numbers, booleans and intervals.
 pub fn cast_number(array: &ArrayRef, from: &LogicalType, to: &LogicalType) -> Result<ArrayRef> {
+    if let LogicalType::Decimal(precision, scale) = to
+        && let Some(exact) = exact_decimals(array, from, (*precision, *scale))?
+    {
+        return Ok(exact);
+    }
     cast_primitive(array, from, to)?.ok_or_else(|| unexpected(from, to))
 }
 
@@ -97,6 +102,31 @@ fn cast_primitive(
         LogicalType::Decimal(_, scale) => return cast_decimal(array, *scale, to),
         _ => return Ok(None),
     }))
+}
+
+/// Integers as decimals that have room for all of them.
+fn exact_decimals(
+    array: &ArrayRef,
+    from: &LogicalType,
+    (precision, scale): (u8, u8),
+) -> Result<Option<ArrayRef>> {
+    let power = power_of_ten(u32::from(scale));
+    macro_rules! widen {
+        ($from:ty, $digits:literal) => {
+            (precision >= scale && precision - scale >= $digits).then(|| {
+                let array = array.as_primitive::<$from>();
+                array.unary::<_, Decimal128Type>(|v| i128::from(v) * power)
+            })
+        };
+    }
+    let values = match from {
+        LogicalType::TinyInt => widen!(Int8Type, 3),
+        LogicalType::SmallInt => widen!(Int16Type, 5),
+        LogicalType::Int => widen!(Int32Type, 10),
+        LogicalType::BigInt => widen!(Int64Type, 19),
+        _ => None,
+    };
+    values.map(|v| with_digits(v, precision, scale)).transpose()
 }
 
 fn decimal_of<T: Into<i64>>(value: T, precision: u8, scale: u8) -> Option<i128> {

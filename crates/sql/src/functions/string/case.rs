@@ -1,9 +1,11 @@
 //! `UPPER`, `LOWER`, `INITCAP`.
 
+use arrow::array::ArrayRef;
 use flott_core::Result;
 use flott_core::types::LogicalType;
 
-use crate::functions::kernel::{Text, text_unary};
+use super::parts::{PartsBuilder, text_array};
+use crate::functions::kernel::{Args, Text, columns, text_unary};
 use crate::functions::{BindContext, BoundFunction, FunctionDef, FunctionGroup};
 
 pub static UPPER: FunctionDef = FunctionDef {
@@ -14,7 +16,7 @@ pub static UPPER: FunctionDef = FunctionDef {
     doc: "The string with all letters in upper case.",
     examples: &[("UPPER('Flott')", "FLOTT"), ("UPPER('straße')", "STRASSE")],
     is_deterministic: true,
-    bind: |ctx| bind(ctx, upper),
+    bind: |ctx| bind_case(ctx, upper, |byte| byte.to_ascii_uppercase()),
 };
 
 pub static LOWER: FunctionDef = FunctionDef {
@@ -25,7 +27,7 @@ pub static LOWER: FunctionDef = FunctionDef {
     doc: "The string with all letters in lower case.",
     examples: &[("LOWER('Flott')", "flott"), ("LOWER('ÄÖ')", "äö")],
     is_deterministic: true,
-    bind: |ctx| bind(ctx, lower),
+    bind: |ctx| bind_case(ctx, lower, |byte| byte.to_ascii_lowercase()),
 };
 
 pub static INITCAP: FunctionDef = FunctionDef {
@@ -37,21 +39,81 @@ pub static INITCAP: FunctionDef = FunctionDef {
           Words are made of the letters A to Z and digits.",
     examples: &[("INITCAP('a whoLE-new 2nd world')", "A Whole-New 2nd World")],
     is_deterministic: true,
-    bind: |ctx| bind(ctx, initcap),
+    bind: bind_initcap,
 };
 
-fn bind(ctx: &BindContext<'_>, convert: fn(&str, &mut String)) -> Result<BoundFunction> {
+fn bind_initcap(ctx: &BindContext<'_>) -> Result<BoundFunction> {
     let types = ctx.expect_text(1..=1)?;
-    // The length stays what was declared, as in Flink, although 'ß' becomes 'SS'.
-    let logical = match ctx.logical(0)? {
-        LogicalType::Null => LogicalType::STRING,
-        logical => logical.clone(),
-    };
-    let kernel = text_unary::<Text>(ctx.name.to_ascii_uppercase(), move |text, out| {
-        convert(text, out);
+    let kernel = text_unary::<Text>("INITCAP", move |text, out| {
+        initcap(text, out);
         Ok(true)
     });
-    Ok(BoundFunction::new(types, ctx.returns(logical), kernel))
+    Ok(BoundFunction::new(
+        types,
+        ctx.returns(text_type(ctx)?),
+        kernel,
+    ))
+}
+
+/// `convert` for any text, `convert_byte` for one of ASCII.
+fn bind_case(
+    ctx: &BindContext<'_>,
+    convert: fn(&str, &mut String),
+    convert_byte: impl Fn(u8) -> u8 + Send + Sync + 'static,
+) -> Result<BoundFunction> {
+    let types = ctx.expect_text(1..=1)?;
+    let kernel = columns(ctx.name.to_ascii_uppercase(), move |args| {
+        convert_case(args, convert, &convert_byte)
+    });
+    Ok(BoundFunction::new(
+        types,
+        ctx.returns(text_type(ctx)?),
+        kernel,
+    ))
+}
+
+/// The length stays what was declared, as in Flink, although 'ß' becomes 'SS'.
+fn text_type(ctx: &BindContext<'_>) -> Result<LogicalType> {
+    Ok(match ctx.logical(0)? {
+        LogicalType::Null => LogicalType::STRING,
+        logical => logical.clone(),
+    })
+}
+
+/// Short texts of ASCII are converted inside their views, and texts that stay as they are share
+/// their memory.
+fn convert_case(
+    args: &Args,
+    convert: fn(&str, &mut String),
+    convert_byte: &impl Fn(u8) -> u8,
+) -> Result<ArrayRef> {
+    let (texts, source) = (args.column::<Text>(0)?, text_array(args, 0)?);
+    let mut builder = PartsBuilder::new(source, args.num_rows());
+    let mut scratch = String::new();
+    for row in 0..args.num_rows() {
+        let Some(text) = texts.get(row) else {
+            builder.append_null();
+            continue;
+        };
+        let source_row = args.row_of(0, row);
+        let view = source.views()[source_row].to_le_bytes();
+        if text.len() <= view.len() - 4 && text.is_ascii() {
+            let mut converted = view;
+            converted[4..]
+                .iter_mut()
+                .for_each(|b| *b = convert_byte(*b));
+            builder.append_inline(u128::from_le_bytes(converted));
+            continue;
+        }
+        if text.bytes().all(|b| b.is_ascii() && b == convert_byte(b)) {
+            builder.append(source_row, text, text)?;
+            continue;
+        }
+        scratch.clear();
+        convert(text, &mut scratch);
+        builder.append(source_row, text, &scratch)?;
+    }
+    Ok(builder.finish())
 }
 
 fn upper(text: &str, out: &mut String) {

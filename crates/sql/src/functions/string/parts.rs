@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ByteView, StringViewArray, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, NullBufferBuilder, StringViewArray};
+use arrow::buffer::{Buffer, ScalarBuffer};
 use flott_core::{Error, Result};
 
 use crate::functions::kernel::{Args, Text};
@@ -13,44 +14,101 @@ const MAX_INLINE_BYTES: usize = 12;
 /// Collects parts of the strings of one array.
 pub struct PartsBuilder<'a> {
     source: &'a StringViewArray,
-    builder: StringViewBuilder,
+    views: Vec<u128>,
+    nulls: NullBufferBuilder,
+    /// Texts that are no parts: the last buffer.
+    copies: Vec<u8>,
 }
 
 impl<'a> PartsBuilder<'a> {
     /// `num_rows` is how many parts are expected.
     pub fn new(source: &'a StringViewArray, num_rows: usize) -> Self {
-        let mut builder = StringViewBuilder::with_capacity(num_rows);
-        for buffer in source.data_buffers() {
-            builder.append_block(buffer.clone());
+        Self {
+            source,
+            views: Vec::with_capacity(num_rows),
+            nulls: NullBufferBuilder::new(num_rows),
+            copies: Vec::new(),
         }
-        Self { source, builder }
     }
 
     /// Appends a part of `whole`, which is the value of row `row` of the source. A text that is
     /// no part of it is copied.
+    #[inline]
     pub fn append(&mut self, row: usize, whole: &str, part: &str) -> Result<()> {
-        if part.len() > MAX_INLINE_BYTES {
-            let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
-            if start <= whole.len() && part.len() <= whole.len() - start {
-                let view = ByteView::from(self.source.views()[row]);
-                let offset = view.offset + start as u32;
-                let length = part.len() as u32;
-                return Ok(self
-                    .builder
-                    .try_append_view(view.buffer_index, offset, length)?);
-            }
+        self.nulls.append_non_null();
+        if part.len() <= MAX_INLINE_BYTES {
+            self.views.push(inline_view(whole, part));
+            return Ok(());
         }
-        self.builder.append_value(part);
+        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        if start <= whole.len() && part.len() <= whole.len() - start {
+            let view = self.source.views()[row];
+            let (buffer, offset) = ((view >> 64) as u32, (view >> 96) as u32);
+            self.views
+                .push(view_of(part, buffer, offset + start as u32));
+            return Ok(());
+        }
+        let too_long = |_| Error::internal("the parts of a batch are longer than 4 GiB");
+        let offset = u32::try_from(self.copies.len()).map_err(too_long)?;
+        let buffer = self.source.data_buffers().len() as u32;
+        self.views.push(view_of(part, buffer, offset));
+        self.copies.extend_from_slice(part.as_bytes());
         Ok(())
     }
 
+    /// Appends a short text as its view.
+    #[inline]
+    pub(super) fn append_inline(&mut self, view: u128) {
+        self.nulls.append_non_null();
+        self.views.push(view);
+    }
+
+    #[inline]
     pub fn append_null(&mut self) {
-        self.builder.append_null();
+        self.nulls.append_null();
+        self.views.push(0);
     }
 
     pub fn finish(mut self) -> ArrayRef {
-        Arc::new(self.builder.finish())
+        let views = ScalarBuffer::from(self.views);
+        let mut buffers = self.source.data_buffers().to_vec();
+        if !self.copies.is_empty() {
+            buffers.push(Buffer::from_vec(self.copies));
+        }
+        let nulls = self.nulls.finish();
+        // SAFETY: each view is of a `str`: the text itself (`append_inline` is given ASCII), its
+        // place in the source's buffer that its whole is in, or in the copies. Arrow's builder checks every text for UTF-8 once
+        // more, which took longer than finding the parts.
+        Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers, nulls) })
     }
+}
+
+/// The view of a short text that may be part of a longer one.
+#[inline]
+fn inline_view(whole: &str, part: &str) -> u128 {
+    let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+    let mut bytes = [0; 16];
+    match whole
+        .as_bytes()
+        .get(start..start.saturating_add(MAX_INLINE_BYTES))
+    {
+        // Copying a fixed number of bytes is faster; what is too much is cut off.
+        Some(text) => bytes[4..].copy_from_slice(text),
+        None => bytes[4..4 + part.len()].copy_from_slice(part.as_bytes()),
+    }
+    let mask = u128::MAX >> (8 * (MAX_INLINE_BYTES - part.len()));
+    (u128::from_le_bytes(bytes) & mask) | part.len() as u128
+}
+
+/// The view of a long text that is at this place.
+#[inline]
+fn view_of(text: &str, buffer: u32, offset: u32) -> u128 {
+    let mut prefix = [0; 4];
+    prefix.copy_from_slice(&text.as_bytes()[..4]);
+    text.len() as u128
+        | u128::from(u32::from_le_bytes(prefix)) << 32
+        | u128::from(buffer) << 64
+        | u128::from(offset) << 96
 }
 
 /// Argument `index` as an array of strings.

@@ -99,12 +99,91 @@ fn nth_part<'a>(text: &'a str, separator: &str, index: i32) -> Option<&'a str> {
 }
 
 fn nth_part_at_byte(text: &str, separator: u8, index: usize) -> Option<&str> {
-    let mut cuts = memchr::memchr_iter(separator, text.as_bytes());
+    let mut cuts = ByteCuts::new(text.as_bytes(), separator);
     let start = match index {
         0 => 0,
-        _ => cuts.nth(index - 1)? + 1,
+        _ => cuts.skip(index - 1)? + 1,
     };
-    Some(&text[start..cuts.next().unwrap_or(text.len())])
+    let end = cuts.skip(0).unwrap_or(text.len());
+    Some(&text[start..end])
+}
+
+/// Bytes looked at in one step.
+const BLOCK: usize = 16;
+
+/// Where a byte is in a text. Separators are close to each other: a block is compared at once, and
+/// the hits in it are walked through bit by bit, where a search for each of them would begin anew.
+struct ByteCuts<'a> {
+    text: &'a [u8],
+    byte: u8,
+    /// The position of the block that follows.
+    next: usize,
+    /// The hits left in the current block.
+    hits: u32,
+}
+
+impl<'a> ByteCuts<'a> {
+    fn new(text: &'a [u8], byte: u8) -> Self {
+        Self {
+            text,
+            byte,
+            next: 0,
+            hits: 0,
+        }
+    }
+
+    /// The position of the hit after `num` others.
+    #[inline]
+    fn skip(&mut self, num: usize) -> Option<usize> {
+        let mut num = num as u32;
+        loop {
+            let num_hits = self.hits.count_ones();
+            if num < num_hits {
+                break;
+            }
+            num -= num_hits;
+            self.load()?;
+        }
+        for _ in 0..num {
+            self.hits &= self.hits - 1;
+        }
+        let at = self.next - BLOCK + self.hits.trailing_zeros() as usize;
+        self.hits &= self.hits - 1;
+        Some(at)
+    }
+
+    /// Compares the next block.
+    #[inline]
+    fn load(&mut self) -> Option<()> {
+        let rest = self.text.get(self.next..).filter(|r| !r.is_empty())?;
+        self.hits = match rest.first_chunk::<BLOCK>() {
+            Some(block) => hits(block, self.byte),
+            None => {
+                let mut block = [!self.byte; BLOCK];
+                block[..rest.len()].copy_from_slice(rest);
+                hits(&block, self.byte)
+            }
+        };
+        self.next += BLOCK;
+        Some(())
+    }
+}
+
+/// A bit for each byte of the block that is `byte`.
+#[inline]
+fn hits(block: &[u8; BLOCK], byte: u8) -> u32 {
+    let pattern = u64::from(byte) * 0x0101_0101_0101_0101;
+    let (low, high) = block.split_at(8);
+    let half = |bytes: &[u8]| {
+        let mut word = [0; 8];
+        word.copy_from_slice(bytes);
+        let differing = u64::from_le_bytes(word) ^ pattern;
+        // The high bit of every byte that is zero, exactly, then the eight bits side by side.
+        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+        let zeros = !(((differing & LOW) + LOW) | differing | LOW);
+        ((zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+    };
+    half(low) | half(high) << 8
 }
 
 fn bind_split(ctx: &BindContext<'_>) -> Result<BoundFunction> {
@@ -176,6 +255,21 @@ mod tests {
             [Some("a long first"), None, None, None, None]
         );
         assert!(part(-1).is_null(0));
+    }
+
+    #[test]
+    fn parts_at_a_byte_are_those_of_split() {
+        let text = "a/bc//defghij/klmnopqrstuvwxyz0123456789ABCDE/äöü/\u{7f}\u{80}./";
+        for end in (0..=text.len()).filter(|&e| text.is_char_boundary(e)) {
+            for separator in ["/", ".", "z", "\u{7f}", "\u{0}"] {
+                let byte = separator.as_bytes()[0];
+                for index in 0..10 {
+                    let expected = text[..end].split(separator).nth(index);
+                    let found = nth_part_at_byte(&text[..end], byte, index);
+                    assert_eq!(found, expected, "part {index} of {:?}", &text[..end]);
+                }
+            }
+        }
     }
 
     #[test]

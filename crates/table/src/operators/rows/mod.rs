@@ -1,7 +1,12 @@
 //! Keyed rows as state, in columns: shared by the operators that keep whole rows.
 
+mod layout;
 pub(crate) mod partitions;
+mod read;
 pub(crate) mod store;
+#[cfg(test)]
+mod store_tests;
+mod write;
 
 use std::sync::Arc;
 
@@ -15,6 +20,9 @@ use super::evaluate::batch_of;
 
 pub(crate) use partitions::Partitions;
 pub(crate) use store::RowStore;
+
+/// A view holds strings up to this many bytes in itself.
+const MAX_INLINE_BYTES: usize = 12;
 
 /// A keyed table: the key group, BIGINT columns of the operator's own, then whole rows.
 pub(crate) fn keyed_table(

@@ -1,31 +1,42 @@
-//! Rows in columns, each reached by a stable number.
+//! Rows in pages, each reached by a stable number.
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, UInt32Array, new_empty_array,
-};
-use arrow::compute::{interleave, take};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
-use std::sync::Arc;
 
+use super::layout::{Layout, read_u32};
+use super::read::read_columns;
+use super::write::Values;
 use crate::operators::evaluate::batch_of;
 
-/// Segments are merged up to this many rows.
-const SEGMENT_ROWS: usize = 8_192;
+/// Pages grow with the store up to this many bytes; a longer row has a page of its own.
+const MAX_PAGE_BYTES: usize = 1 << 18;
+const MIN_PAGE_BYTES: usize = 1 << 12;
+/// Fewer dead rows than this are not worth a cleaning.
+const MIN_DEAD_ROWS: usize = 1_024;
 /// Where a slot points whose row is not stored yet, or not at all.
 const PENDING: u32 = u32::MAX;
 const NOWHERE: u32 = u32::MAX - 1;
+/// Every stored row begins with its slot.
+const SLOT_BYTES: usize = 4;
 
-/// Keeps rows of one schema. A row is reached by its slot, which stays the same while segments are
-/// merged behind it; a segment holds copies and never pins an input's buffers.
+/// Keeps rows of one schema. A row is reached by its slot, which stays the same wherever the row is
+/// moved; rows are copies and never pin an input's buffers.
+///
+/// Rows lie one after the other in pages, so that reading a row costs few cache misses however many
+/// columns it has. Pages without rows go at once, and sparse ones once a third of all rows is dead.
 ///
 /// A batch is worked in three steps: [`RowStore::allocate`] and [`RowStore::release`] as rows come
 /// and go, [`RowStore::commit`] to copy what has stayed, and [`RowStore::sweep`] once the released
 /// rows have been read for the last time.
 pub(crate) struct RowStore {
     schema: SchemaRef,
-    segments: Vec<Segment>,
+    layout: Layout,
+    pages: Vec<Page>,
+    /// The page that rows are written to.
+    open: Option<u32>,
+    free_pages: Vec<u32>,
     slots: Vec<Location>,
     free: Vec<u32>,
     /// Allocated since the last commit.
@@ -34,31 +45,40 @@ pub(crate) struct RowStore {
     released: Vec<u32>,
     num_live: usize,
     num_stored: usize,
+    /// The room in all pages.
+    page_bytes: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Location {
-    segment: u32,
-    row: u32,
+    page: u32,
+    /// The position in the page; of a pending row its number in the batch.
+    at: u32,
 }
 
-struct Segment {
-    columns: Vec<ArrayRef>,
-    /// The slot of each row; a slot that points elsewhere has left its row dead.
-    owners: Vec<u32>,
+#[derive(Default)]
+struct Page {
+    bytes: Vec<u8>,
+    num_stored: u32,
+    num_live: u32,
 }
 
 impl RowStore {
     pub fn new(schema: SchemaRef) -> Self {
+        let types = schema.fields().iter().map(|f| f.data_type());
         Self {
+            layout: Layout::new(types.collect(), SLOT_BYTES),
             schema,
-            segments: Vec::new(),
+            pages: Vec::new(),
+            open: None,
+            free_pages: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             pending: Vec::new(),
             released: Vec::new(),
             num_live: 0,
             num_stored: 0,
+            page_bytes: 0,
         }
     }
 
@@ -70,8 +90,8 @@ impl RowStore {
     /// A slot for this row of the batch at hand.
     pub fn allocate(&mut self, row: usize) -> u32 {
         let location = Location {
-            segment: PENDING,
-            row: row as u32,
+            page: PENDING,
+            at: row as u32,
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -90,228 +110,200 @@ impl RowStore {
     /// Gives a slot up; its row can be read until the next sweep if it was stored.
     pub fn release(&mut self, slot: u32) {
         let location = &mut self.slots[slot as usize];
-        if location.segment == PENDING {
-            location.segment = NOWHERE;
+        if location.page == PENDING {
+            location.page = NOWHERE;
         }
         self.released.push(slot);
     }
 
+    /// The positions in the batch at hand of the rows of these slots; `None` when one of them is
+    /// stored already.
+    pub fn pending_rows(&self, slots: &[u32]) -> Option<Vec<u32>> {
+        let row = |&slot: &u32| {
+            let Location { page, at } = self.slots[slot as usize];
+            (page == PENDING).then_some(at)
+        };
+        slots.iter().map(row).collect()
+    }
+
     /// Copies the allocated rows that have not been released out of their batch.
+    ///
+    /// # Errors
+    /// An internal error for a type that cannot be kept.
     pub fn commit(&mut self, rows: &RecordBatch) -> Result<()> {
         let mut pending = std::mem::take(&mut self.pending);
-        pending.retain(|&slot| self.slots[slot as usize].segment == PENDING);
-        if pending.is_empty() {
-            return Ok(());
+        pending.retain(|&slot| self.slots[slot as usize].page == PENDING);
+        let picks = pending.iter().map(|&s| self.slots[s as usize].at);
+        let picks: Vec<u32> = picks.collect();
+        let values = Values::new(&self.layout, rows.columns(), &picks)?;
+        for (index, column) in self.layout.columns.iter_mut().enumerate() {
+            column.has_nulls |= values.has_nulls(index);
         }
-        let positions = pending.iter().map(|&s| self.slots[s as usize].row);
-        let positions = UInt32Array::from(positions.collect::<Vec<_>>());
-        let columns = rows.columns().iter();
-        let columns = columns
-            .map(|c| compact(&take(c, &positions, None)?))
-            .collect::<Result<Vec<_>>>()?;
-        self.num_live += pending.len();
-        self.push(columns, pending);
-        while let [.., before, last] = self.segments.as_slice() {
-            let (before, last) = (before.owners.len(), last.owners.len());
-            if before > 2 * last || before + last > SEGMENT_ROWS {
-                break;
-            }
-            self.rebuild(self.segments.len() - 2)?;
-        }
+        self.write(&values, &pending);
+        pending.clear();
+        self.pending = pending;
         Ok(())
+    }
+
+    fn write(&mut self, values: &Values<'_>, slots: &[u32]) {
+        let lengths = values.lengths(&self.layout);
+        let mut starts = Vec::new();
+        let mut first = 0;
+        while first < slots.len() {
+            let number = self.page_with_room(lengths[first] as usize);
+            let page = &mut self.pages[number as usize];
+            let mut end = page.bytes.len();
+            starts.clear();
+            for &length in &lengths[first..] {
+                if end + length as usize > page.bytes.capacity() {
+                    break;
+                }
+                starts.push(end as u32);
+                end += length as usize;
+            }
+            page.bytes.resize(end, 0);
+            let rows = first..first + starts.len();
+            values.write(&self.layout, rows.clone(), &starts, &mut page.bytes);
+            for (&slot, &at) in slots[rows.clone()].iter().zip(&starts) {
+                let start = at as usize;
+                page.bytes[start..start + SLOT_BYTES].copy_from_slice(&slot.to_ne_bytes());
+                self.slots[slot as usize] = Location { page: number, at };
+            }
+            page.num_stored += starts.len() as u32;
+            page.num_live += starts.len() as u32;
+            first = rows.end;
+        }
+        self.num_live += slots.len();
+        self.num_stored += slots.len();
+    }
+
+    /// The open page if it has room for so many bytes, or a new one.
+    fn page_with_room(&mut self, num_bytes: usize) -> u32 {
+        if let Some(open) = self.open {
+            let bytes = &self.pages[open as usize].bytes;
+            if bytes.len() + num_bytes <= bytes.capacity() {
+                return open;
+            }
+            self.open = None;
+            self.drop_if_empty(open);
+        }
+        let capacity = (self.page_bytes / 4).next_power_of_two();
+        let capacity = capacity
+            .clamp(MIN_PAGE_BYTES, MAX_PAGE_BYTES)
+            .max(num_bytes);
+        let page = Page {
+            bytes: Vec::with_capacity(capacity),
+            ..Page::default()
+        };
+        self.page_bytes += page.bytes.capacity();
+        let number = match self.free_pages.pop() {
+            Some(number) => {
+                self.pages[number as usize] = page;
+                number
+            }
+            None => {
+                self.pages.push(page);
+                (self.pages.len() - 1) as u32
+            }
+        };
+        self.open = Some(number);
+        number
+    }
+
+    fn drop_if_empty(&mut self, number: u32) {
+        let page = &mut self.pages[number as usize];
+        if page.num_live > 0 || self.open == Some(number) {
+            return;
+        }
+        self.num_stored -= page.num_stored as usize;
+        self.page_bytes -= page.bytes.capacity();
+        *page = Page::default();
+        self.free_pages.push(number);
     }
 
     /// Forgets the released rows.
     pub fn sweep(&mut self) -> Result<()> {
-        for slot in std::mem::take(&mut self.released) {
-            let location = &mut self.slots[slot as usize];
-            self.num_live -= usize::from(location.segment != NOWHERE);
-            location.segment = NOWHERE;
+        let mut released = std::mem::take(&mut self.released);
+        for &slot in &released {
+            let page = std::mem::replace(&mut self.slots[slot as usize].page, NOWHERE);
             self.free.push(slot);
+            if page == NOWHERE {
+                continue;
+            }
+            self.num_live -= 1;
+            self.pages[page as usize].num_live -= 1;
+            self.drop_if_empty(page);
         }
-        if self.num_stored > 2 * self.num_live + SEGMENT_ROWS / 8 {
-            self.rebuild(0)?;
+        released.clear();
+        self.released = released;
+        let num_dead = self.num_stored - self.num_live;
+        if num_dead > self.num_live / 2 + MIN_DEAD_ROWS {
+            self.clean();
         }
         Ok(())
+    }
+
+    /// Moves the rows of sparse pages together.
+    fn clean(&mut self) {
+        self.open = None;
+        for number in 0..self.pages.len() as u32 {
+            let page = &self.pages[number as usize];
+            let is_sparse = page.num_live < page.num_stored - page.num_stored / 8;
+            if is_sparse && self.open != Some(number) {
+                self.evacuate(number);
+            }
+        }
+    }
+
+    fn evacuate(&mut self, number: u32) {
+        let page = &mut self.pages[number as usize];
+        let bytes = std::mem::take(&mut page.bytes);
+        self.num_stored -= std::mem::take(&mut page.num_stored) as usize;
+        page.num_live = 0;
+        let mut at = 0;
+        while at < bytes.len() {
+            let length = self.layout.length(&bytes[at..]);
+            let slot = read_u32(&bytes, at);
+            let location = self.slots[slot];
+            if (location.page, location.at as usize) == (number, at) {
+                self.place(slot, &bytes[at..at + length]);
+            }
+            at += length;
+        }
+        self.page_bytes -= bytes.capacity();
+        self.free_pages.push(number);
+    }
+
+    /// Writes a stored row to the open page.
+    fn place(&mut self, slot: usize, row: &[u8]) {
+        let number = self.page_with_room(row.len());
+        let page = &mut self.pages[number as usize];
+        self.slots[slot] = Location {
+            page: number,
+            at: page.bytes.len() as u32,
+        };
+        page.bytes.extend_from_slice(row);
+        page.num_stored += 1;
+        page.num_live += 1;
+        self.num_stored += 1;
     }
 
     /// The rows of these slots, in this order.
     pub fn rows(&self, slots: &[u32]) -> Result<RecordBatch> {
-        let columns = self.gather(slots)?;
-        batch_of(self.schema.clone(), columns, slots.len())
-    }
-
-    fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.gather_columns(slots, 0..self.schema.fields().len())
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        batch_of(self.schema.clone(), self.columns(slots, &all)?, slots.len())
     }
 
     /// These columns of the rows of these slots.
     pub fn columns(&self, slots: &[u32], columns: &[usize]) -> Result<Vec<ArrayRef>> {
-        self.gather_columns(slots, columns.iter().copied())
-    }
-
-    fn gather_columns(
-        &self,
-        slots: &[u32],
-        columns: impl Iterator<Item = usize>,
-    ) -> Result<Vec<ArrayRef>> {
-        let mut used: Vec<u32> = Vec::new();
-        let mut position_of = vec![u32::MAX; self.segments.len()];
-        let mut positions = Vec::with_capacity(slots.len());
-        for &slot in slots {
-            let Location { segment, row } = self.slots[slot as usize];
-            let position = &mut position_of[segment as usize];
-            if *position == u32::MAX {
-                *position = used.len() as u32;
-                used.push(segment);
-            }
-            positions.push((*position as usize, row as usize));
-        }
-        let column = |index: usize| -> Result<ArrayRef> {
-            if positions.is_empty() {
-                return Ok(new_empty_array(self.schema.field(index).data_type()));
-            }
-            let arrays: Vec<&dyn Array> = used
-                .iter()
-                .map(|&s| self.segments[s as usize].columns[index].as_ref())
-                .collect();
-            Ok(interleave(&arrays, &positions)?)
-        };
-        columns.map(column).collect()
-    }
-
-    fn push(&mut self, columns: Vec<ArrayRef>, owners: Vec<u32>) {
-        let segment = self.segments.len() as u32;
-        for (row, &slot) in owners.iter().enumerate() {
-            self.slots[slot as usize] = Location {
-                segment,
-                row: row as u32,
-            };
-        }
-        self.num_stored += owners.len();
-        self.segments.push(Segment { columns, owners });
-    }
-
-    /// Writes the live rows of the segments from `first` on anew.
-    fn rebuild(&mut self, first: usize) -> Result<()> {
-        let mut live = Vec::new();
-        for (index, segment) in self.segments.iter().enumerate().skip(first) {
-            let owners = segment.owners.iter().enumerate();
-            live.extend(owners.filter_map(|(row, &slot)| {
-                let location = self.slots[slot as usize];
-                let is_here = location.segment == index as u32 && location.row == row as u32;
-                is_here.then_some(slot)
-            }));
-        }
-        let mut rebuilt = Vec::new();
-        for slots in live.chunks(SEGMENT_ROWS) {
-            let columns = self.gather(slots)?;
-            let columns = columns.iter().map(compact).collect::<Result<Vec<_>>>()?;
-            rebuilt.push((columns, slots.to_vec()));
-        }
-        for segment in self.segments.drain(first..) {
-            self.num_stored -= segment.owners.len();
-        }
-        for (columns, owners) in rebuilt {
-            self.push(columns, owners);
-        }
-        Ok(())
+        read_columns(&self.layout, columns, slots.len(), |i| {
+            let Location { page, at } = self.slots[slots[i] as usize];
+            &self.pages[page as usize].bytes[at as usize..]
+        })
     }
 
     /// Bytes held.
     pub fn size_bytes(&self) -> usize {
-        let columns = self.segments.iter().flat_map(|s| &s.columns);
-        let columns: usize = columns.map(|c| c.get_array_memory_size()).sum();
-        columns + self.num_stored * 4 + self.slots.len() * size_of::<Location>()
-    }
-}
-
-/// Copies what strings and bytes point to, so that the buffers they came in can go.
-fn compact(array: &ArrayRef) -> Result<ArrayRef> {
-    Ok(match array.data_type() {
-        DataType::Utf8View => Arc::new(array.as_string_view().gc()),
-        DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
-        DataType::Struct(_) => {
-            let (fields, columns, nulls) = array.as_struct().clone().into_parts();
-            let columns = columns.iter().map(compact).collect::<Result<Vec<_>>>()?;
-            let length = array.len();
-            Arc::new(StructArray::try_new_with_length(
-                fields, columns, nulls, length,
-            )?)
-        }
-        DataType::List(_) => {
-            let (field, offsets, values, nulls) = array.as_list::<i32>().clone().into_parts();
-            Arc::new(ListArray::try_new(
-                field,
-                offsets,
-                compact(&values)?,
-                nulls,
-            )?)
-        }
-        DataType::Map(..) => {
-            let (field, offsets, entries, nulls, ordered) = array.as_map().clone().into_parts();
-            let entries = compact(&(Arc::new(entries) as ArrayRef))?;
-            let entries = entries.as_struct().clone();
-            Arc::new(MapArray::try_new(field, offsets, entries, nulls, ordered)?)
-        }
-        _ => array.clone(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::operators::collect::{batch, ints, names, texts};
-    use std::collections::BTreeMap;
-
-    fn values(store: &RowStore, slots: &[u32]) -> Vec<i32> {
-        let rows = store.rows(slots).unwrap();
-        let column = rows.column(0);
-        let column = column.as_primitive::<arrow::datatypes::Int32Type>();
-        column.values().to_vec()
-    }
-
-    #[test]
-    fn slots_keep_their_rows_while_segments_are_merged_and_rewritten() {
-        let schema = names(&["a", "b"], &[ints([]), texts([])]);
-        let mut store = RowStore::new(schema);
-        let mut expected = BTreeMap::new();
-        for i in 0..20_000 {
-            let long = format!("a text that does not fit a view: {i}");
-            let input = batch("", vec![("a", ints([i])), ("b", texts([&long]))]);
-            let slot = store.allocate(0);
-            if i % 5 == 0 {
-                store.release(slot);
-            }
-            store.commit(input.rows()).unwrap();
-            if i % 5 != 0 {
-                expected.insert(slot, i);
-            }
-            if i % 3 == 0
-                && let Some((slot, _)) = expected.pop_first()
-            {
-                store.release(slot);
-            }
-            store.sweep().unwrap();
-        }
-        let (slots, wanted): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
-        assert_eq!(values(&store, &slots), wanted);
-        assert_eq!(store.num_live, slots.len());
-        assert!(store.num_stored <= 2 * store.num_live + SEGMENT_ROWS / 8);
-        assert!(store.segments.len() < 40);
-    }
-
-    #[test]
-    fn released_rows_can_be_read_until_swept() {
-        let mut store = RowStore::new(names(&["a"], &[ints([])]));
-        let slot = store.allocate(1);
-        let input = batch("", vec![("a", ints([7, 8]))]);
-        store.commit(input.rows()).unwrap();
-        store.release(slot);
-        let other = store.allocate(0);
-        store.commit(input.rows()).unwrap();
-        assert_eq!(values(&store, &[slot, other]), [8, 7]);
-        store.sweep().unwrap();
-        assert_eq!(store.allocate(0), slot);
+        self.page_bytes + self.slots.capacity() * size_of::<Location>()
     }
 }

@@ -277,6 +277,14 @@ impl Operator for SessionWindowAggregate {
         self.fire(now_ms, out)
     }
 
+    fn finish(&mut self, out: &mut dyn Output) -> Result<()> {
+        // No time will come that closes what is open: every row is counted all the same.
+        match self.is_proctime() {
+            true => self.fire(i64::MAX, out),
+            false => Ok(()),
+        }
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         let numbers = self.sessions.open();

@@ -56,6 +56,14 @@ fn extract(args: &Args, patterns: &mut Patterns) -> Result<ArrayRef> {
     let group = (args.len() > 2)
         .then(|| args.column::<Int32Type>(2))
         .transpose()?;
+    if let Some(guided) = patterns.guided() {
+        return parts::collect(args, 0, |row, text| {
+            let group = group.as_ref().map_or(Some(0), |g| g.get(row));
+            let group = group.and_then(|g| usize::try_from(g).ok());
+            let group = group.filter(|&g| g < guided.num_groups());
+            Ok(group.and_then(|group| guided.find(text, group)))
+        });
+    }
     let mut locations = None;
     parts::collect(args, 0, |row, text| {
         let group = group.as_ref().map_or(Some(0), |g| g.get(row));

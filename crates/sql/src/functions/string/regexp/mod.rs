@@ -2,6 +2,7 @@
 
 pub mod extract;
 pub mod find;
+pub mod guided;
 pub mod java;
 pub mod pattern;
 pub mod replace;

@@ -1,9 +1,12 @@
 //! Compiled patterns of rows, and Java's way through the matches of a text.
 
+use std::sync::Arc;
+
 use flott_core::Result;
 use flott_core::hash::StableHashMap;
 use regex::{Captures, Regex};
 
+use super::guided::Guided;
 use super::java::{PatternError, compile};
 
 /// How many patterns of a column are kept compiled.
@@ -12,7 +15,8 @@ const MAX_KEPT: usize = 64;
 /// A constant pattern, compiled when the call is bound.
 #[derive(Debug, Clone)]
 pub enum Constant {
-    Valid(Regex),
+    /// The compiled pattern, and the faster way if there is one.
+    Valid(Regex, Option<Arc<Guided>>),
     /// Java refuses it too; functions say what that gives.
     Invalid,
 }
@@ -22,7 +26,10 @@ impl Constant {
     /// A user error for what Java takes and `regex` does not.
     pub fn compile(pattern: &str) -> Result<Self> {
         match compile(pattern) {
-            Ok(regex) => Ok(Self::Valid(regex)),
+            Ok(regex) => {
+                let guided = Guided::of(regex.as_str()).map(Arc::new);
+                Ok(Self::Valid(regex, guided))
+            }
             Err(PatternError::Invalid(_)) => Ok(Self::Invalid),
             Err(error) => Err(error.into_error(pattern)),
         }
@@ -59,9 +66,17 @@ impl Patterns {
             None => compiled(&mut self.kept, pattern)?,
         };
         Ok(match found {
-            Constant::Valid(regex) => Some(regex),
+            Constant::Valid(regex, _) => Some(regex),
             Constant::Invalid => None,
         })
+    }
+
+    /// The faster way through the constant pattern, if there is one.
+    pub fn guided(&self) -> Option<Arc<Guided>> {
+        match &self.constant {
+            Some(Constant::Valid(_, guided)) => guided.clone(),
+            _ => None,
+        }
     }
 
     /// The compiled pattern.

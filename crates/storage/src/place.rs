@@ -10,10 +10,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
-use super::io::wait_for;
+use crate::io::wait_for;
 
 /// Requests to a store at the same time, for one call.
 const NUM_PARALLEL: usize = 8;
@@ -39,6 +40,8 @@ pub const S3_OPTIONS: &[OptionDef] = &[
 #[derive(Clone)]
 pub struct StoragePlace {
     store: Arc<dyn ObjectStore>,
+    /// Where the store has uploads in parts.
+    multipart: Option<Arc<dyn MultipartStore>>,
     folder: Path,
     /// As users write it.
     name: String,
@@ -62,6 +65,8 @@ pub struct StoredObject {
     /// Relative to the place.
     pub name: String,
     pub size_bytes: u64,
+    /// When it was last written, in ms since 1970.
+    pub modified_ms: i64,
 }
 
 impl StoragePlace {
@@ -128,8 +133,10 @@ impl StoragePlace {
         let store = builder
             .build()
             .map_err(|e| Error::user("INVALID_OPTION", format!("{uri}: {e}")))?;
+        let store = Arc::new(store);
         Ok(Self {
-            store: Arc::new(store),
+            store: store.clone(),
+            multipart: Some(store),
             folder: Path::from(folder),
             name: uri.trim_end_matches('/').to_string(),
         })
@@ -137,13 +144,18 @@ impl StoragePlace {
 
     /// A place that lives as long as the process.
     pub fn in_memory() -> Self {
-        Self::with_store(Arc::new(InMemory::new()), "memory")
+        let store = Arc::new(InMemory::new());
+        Self {
+            multipart: Some(store.clone()),
+            ..Self::with_store(store, "memory")
+        }
     }
 
     /// The root of any store; `name` is what messages call it.
     pub fn with_store(store: Arc<dyn ObjectStore>, name: &str) -> Self {
         Self {
             store,
+            multipart: None,
             folder: Path::default(),
             name: name.trim_end_matches('/').to_string(),
         }
@@ -158,6 +170,7 @@ impl StoragePlace {
         let path = folder.split('/').filter(|p| !p.is_empty());
         Self {
             store: self.store.clone(),
+            multipart: self.multipart.clone(),
             folder: path
                 .clone()
                 .fold(self.folder.clone(), |p, part| p.join(part)),
@@ -175,7 +188,14 @@ impl StoragePlace {
         format!("{}/{name}", self.name)
     }
 
-    fn path(&self, name: &str) -> Path {
+    pub(crate) fn multipart(&self) -> Result<Arc<dyn MultipartStore>> {
+        self.multipart.clone().ok_or_else(|| {
+            let message = format!("{self} has no uploads in parts");
+            Error::user("UNSUPPORTED_STORAGE", message)
+        })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Path {
         let parts = name.split('/').filter(|p| !p.is_empty());
         parts.fold(self.folder.clone(), |path, part| path.join(part))
     }
@@ -242,6 +262,16 @@ impl StoragePlace {
         wait_for(get)?
     }
 
+    /// A piece of an object.
+    ///
+    /// # Errors
+    /// The store's, also when there is no such object or it ends before.
+    pub fn get_range(&self, name: &str, range: std::ops::Range<u64>) -> Result<Bytes> {
+        let (store, path, full) = (self.store.clone(), self.path(name), self.full_name(name));
+        let get = async move { store.get_range(&path, range).await };
+        wait_for(get)?.map_err(|e| failed(&full, &e))
+    }
+
     /// The sizes of objects, `None` for those that are not there.
     ///
     /// # Errors
@@ -285,6 +315,7 @@ impl StoragePlace {
                 Some(StoredObject {
                     name: names.join("/"),
                     size_bytes: meta.size,
+                    modified_ms: meta.last_modified.timestamp_millis(),
                 })
             })
             .collect();
@@ -331,7 +362,7 @@ impl StoragePlace {
     }
 }
 
-fn failed(name: &str, error: &object_store::Error) -> Error {
+pub(crate) fn failed(name: &str, error: &object_store::Error) -> Error {
     Error::external("STORAGE", format!("{name}: {error}")).retryable()
 }
 

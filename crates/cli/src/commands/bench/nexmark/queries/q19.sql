@@ -1,0 +1,9 @@
+-- Top ten: the highest bids of each auction.
+CREATE TABLE results (
+  auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, url STRING,
+  `dateTime` TIMESTAMP(3), extra STRING, rank_number BIGINT
+)
+WITH ('connector' = 'blackhole');
+INSERT INTO results
+SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY auction ORDER BY price DESC) AS rank_number FROM bid)
+WHERE rank_number <= 10;

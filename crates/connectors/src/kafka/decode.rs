@@ -1,0 +1,312 @@
+//! Messages to rows: key and value to their decoders, metadata beside them.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use flott_core::changelog::{ChangelogBatch, RowKind};
+use flott_core::format::{DecodeRequest, Decoder};
+use flott_core::{Error, Result};
+
+use super::batch::{Message, MessageBatch};
+use super::metadata::MetadataKey;
+use super::table::MessageLayout;
+
+/// Where a column of the scan comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The value decoder's column of this number.
+    Value(usize),
+    /// The key decoder's column of this number.
+    Key(usize),
+    Metadata(MetadataKey),
+}
+
+/// How messages become the rows of a query.
+#[derive(Clone)]
+pub(super) struct DecodePlan {
+    pub layout: MessageLayout,
+    pub value: DecodeRequest,
+    pub key: Option<DecodeRequest>,
+    pub origins: Vec<Origin>,
+    pub schema: SchemaRef,
+}
+
+impl DecodePlan {
+    pub fn wants_headers(&self) -> bool {
+        let headers = Origin::Metadata(MetadataKey::Headers);
+        self.origins.contains(&headers)
+    }
+}
+
+/// Decodes the messages of one reader.
+pub(super) struct MessageDecoder {
+    plan: Arc<DecodePlan>,
+    value: Box<dyn Decoder>,
+    key: Option<Box<dyn Decoder>>,
+    rows: RowTracker,
+    num_skipped: u64,
+}
+
+/// Which message, which decoded key and which decoded value each row is made of.
+#[derive(Default)]
+struct RowTracker {
+    /// Whether anyone asks: else rows are the decoded values.
+    is_on: bool,
+    /// Whether a decoder says how many rows it has only when it is flushed.
+    flushes_each: bool,
+    messages: Vec<u32>,
+    keys: Vec<Option<u32>>,
+    values: Vec<Option<u32>>,
+    num_keys: u32,
+    num_values: u32,
+    flushed: Vec<ChangelogBatch>,
+}
+
+impl RowTracker {
+    fn clear(&mut self) {
+        self.messages.clear();
+        self.keys.clear();
+        self.values.clear();
+        self.flushed.clear();
+        (self.num_keys, self.num_values) = (0, 0);
+    }
+
+    fn push(&mut self, message: usize, key: Option<u32>, value: Option<u32>) {
+        self.messages.push(message as u32);
+        self.keys.push(key);
+        self.values.push(value);
+    }
+}
+
+impl MessageDecoder {
+    pub fn new(plan: Arc<DecodePlan>, batch_size: usize) -> Result<Self> {
+        let with_size = |request: &DecodeRequest| DecodeRequest {
+            batch_size,
+            ..request.clone()
+        };
+        let layout = &plan.layout;
+        let value = layout
+            .value
+            .format
+            .create_decoder(&with_size(&plan.value))?;
+        let key = match (&layout.key, &plan.key) {
+            (Some(part), Some(request)) => Some(part.format.create_decoder(&with_size(request))?),
+            _ => None,
+        };
+        let of_value = |o: &Origin| matches!(o, Origin::Value(_));
+        let is_on = layout.is_upsert || key.is_some() || !plan.origins.iter().all(of_value);
+        let mode = layout.value.format.decoded_mode(&layout.value.options);
+        Ok(Self {
+            rows: RowTracker {
+                is_on,
+                flushes_each: is_on && !mode.is_append_only(),
+                ..RowTracker::default()
+            },
+            value,
+            key,
+            plan,
+            num_skipped: 0,
+        })
+    }
+
+    /// Malformed messages skipped since the last call.
+    pub fn take_skipped(&mut self) -> u64 {
+        let key = self.key.as_ref().map_or(0, |k| k.num_skipped());
+        let all = key + self.value.num_skipped();
+        all - std::mem::replace(&mut self.num_skipped, all)
+    }
+
+    /// The rows of these messages of `batch`.
+    ///
+    /// # Errors
+    /// A user error that names the topic, partition and offset of a malformed message.
+    pub fn decode(
+        &mut self,
+        batch: &MessageBatch,
+        messages: &[&Message],
+    ) -> Result<Option<ChangelogBatch>> {
+        self.rows.clear();
+        for (index, message) in messages.iter().enumerate() {
+            let result = match self.rows.is_on {
+                false => self.value_only(batch.value(message)),
+                true => self.tracked(index, batch.key(message), batch.value(message)),
+            };
+            result.map_err(|error| {
+                let place = &batch.places[message.place as usize];
+                error.context(format!(
+                    "topic '{}' partition {} offset {}",
+                    place.topic, place.partition, message.head.offset
+                ))
+            })?;
+        }
+        match self.rows.is_on {
+            false => self.finish_values(),
+            true => self.finish_tracked(batch, messages),
+        }
+    }
+
+    fn value_only(&mut self, value: Option<&[u8]>) -> Result<()> {
+        match value {
+            Some(value) => self.value.decode_message(value),
+            None => self.value.decode_null(),
+        }
+    }
+
+    fn tracked(&mut self, index: usize, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<()> {
+        let first_key = self.rows.num_keys;
+        if let Some(decoder) = &mut self.key {
+            match key {
+                Some(key) => decoder.decode_message(key)?,
+                None => decoder.decode_null()?,
+            }
+            self.rows.num_keys = decoder.num_rows() as u32;
+        }
+        let first_value = self.rows.num_values;
+        let is_tombstone = self.plan.layout.is_upsert && value.is_none();
+        if !is_tombstone {
+            self.value_only(value)?;
+            self.count_values()?;
+        }
+        let rows = &mut self.rows;
+        let values: Vec<Option<u32>> = match is_tombstone {
+            true => vec![None],
+            false => (first_value..rows.num_values).map(Some).collect(),
+        };
+        for value in values {
+            match self.key.is_some() {
+                false => rows.push(index, None, value),
+                true => {
+                    for key in first_key..rows.num_keys {
+                        rows.push(index, Some(key), value);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count_values(&mut self) -> Result<()> {
+        self.rows.num_values = match self.rows.flushes_each {
+            false => self.value.num_rows() as u32,
+            true => {
+                let flushed = self.value.flush()?;
+                let num_rows = flushed.as_ref().map_or(0, |f| f.num_rows());
+                self.rows.flushed.extend(flushed);
+                self.rows.num_values + num_rows as u32
+            }
+        };
+        Ok(())
+    }
+
+    fn finish_values(&mut self) -> Result<Option<ChangelogBatch>> {
+        let Some(values) = self.value.flush()? else {
+            return Ok(None);
+        };
+        let columns = self.plan.origins.iter().map(|origin| match origin {
+            Origin::Value(index) => Ok(values.column(*index).clone()),
+            _ => Err(Error::internal("a column without a decoder")),
+        });
+        let rows = self.batch(columns.collect::<Result<_>>()?, values.num_rows())?;
+        Ok(Some(values.with_rows(rows)))
+    }
+
+    fn batch(&self, columns: Vec<ArrayRef>, num_rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(num_rows));
+        let schema = self.plan.schema.clone();
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
+    }
+
+    fn finish_tracked(
+        &mut self,
+        batch: &MessageBatch,
+        messages: &[&Message],
+    ) -> Result<Option<ChangelogBatch>> {
+        let keys = match &mut self.key {
+            Some(key) => key.flush()?,
+            None => None,
+        };
+        let values = self.all_values()?;
+        let num_rows = self.rows.messages.len();
+        if num_rows == 0 {
+            return Ok(None);
+        }
+        let of_rows: Vec<&Message> = self
+            .rows
+            .messages
+            .iter()
+            .map(|&m| messages[m as usize])
+            .collect();
+        let mut columns = Vec::with_capacity(self.plan.origins.len());
+        for (origin, field) in self.plan.origins.iter().zip(self.plan.schema.fields()) {
+            let declared = field.data_type();
+            columns.push(match origin {
+                Origin::Value(i) => picked(&values, *i, &self.rows.values, declared)?,
+                Origin::Key(i) => picked(&keys, *i, &self.rows.keys, declared)?,
+                Origin::Metadata(key) => key.column(batch, &of_rows, declared)?,
+            });
+        }
+        let rows = self.batch(columns, num_rows)?;
+        Ok(Some(ChangelogBatch::new(rows, self.kinds(values.as_ref()))))
+    }
+
+    fn all_values(&mut self) -> Result<Option<ChangelogBatch>> {
+        if !self.rows.flushes_each {
+            return self.value.flush();
+        }
+        let Some(first) = self.rows.flushed.first() else {
+            return Ok(None);
+        };
+        let batches = self.rows.flushed.iter();
+        let rows = concat_batches(&first.schema(), batches.clone().map(ChangelogBatch::rows))?;
+        let kinds: Vec<u8> = batches
+            .flat_map(|b| (0..b.num_rows()).map(|row| b.kind(row) as u8))
+            .collect();
+        Ok(Some(ChangelogBatch::new(rows, Some(kinds.into()))))
+    }
+
+    fn kinds(&self, values: Option<&ChangelogBatch>) -> Option<flott_core::changelog::RowKinds> {
+        let of_row = |value: &Option<u32>| match (value, values) {
+            (None, _) => RowKind::Delete as u8,
+            (Some(_), _) if self.plan.layout.is_upsert => RowKind::UpdateAfter as u8,
+            (Some(row), Some(values)) => values.kind(*row as usize) as u8,
+            (Some(_), None) => RowKind::Insert as u8,
+        };
+        let has_kinds = values.is_some_and(|v| v.kinds().is_some());
+        let is_needed = self.plan.layout.is_upsert || has_kinds;
+        is_needed.then(|| {
+            self.rows
+                .values
+                .iter()
+                .map(of_row)
+                .collect::<Vec<_>>()
+                .into()
+        })
+    }
+}
+
+/// A decoded column at these rows; NULL where there is none.
+fn picked(
+    decoded: &Option<ChangelogBatch>,
+    column: usize,
+    rows: &[Option<u32>],
+    declared: &arrow::datatypes::DataType,
+) -> Result<ArrayRef> {
+    let Some(decoded) = decoded else {
+        return Ok(arrow::array::new_null_array(declared, rows.len()));
+    };
+    let column = decoded.column(column);
+    let is_all = rows.len() == column.len()
+        && rows
+            .iter()
+            .enumerate()
+            .all(|(i, row)| *row == Some(i as u32));
+    match is_all {
+        true => Ok(column.clone()),
+        false => Ok(take(column, &UInt32Array::from(rows.to_vec()), None)?),
+    }
+}

@@ -1,0 +1,13 @@
+//! Folders and objects on local disks, in S3 and in memory: what checkpoints and tables of files
+//! are kept in.
+//!
+//! Calls block the calling thread; the I/O itself runs on a runtime of its own ([`io`]).
+
+pub mod io;
+mod object_reader;
+pub mod place;
+mod upload;
+
+pub use object_reader::ObjectReader;
+pub use place::{S3_OPTIONS, StoragePlace, StoredObject};
+pub use upload::{FinishedUpload, Upload};

@@ -1,0 +1,10 @@
+CREATE FUNCTION count_char AS 'com.github.nexmark.flink.udf.CountChar';
+SELECT auction, bidder, 0.908 * price AS price,
+  CASE
+    WHEN HOUR(`dateTime`) BETWEEN 8 AND 18 THEN 'dayTime'
+    WHEN HOUR(`dateTime`) <= 6 OR HOUR(`dateTime`) >= 20 THEN 'nightTime'
+    ELSE 'otherTime'
+  END AS bid_time_type,
+  `dateTime`, extra, count_char(extra, 'c') AS c_counts
+FROM bid
+WHERE 0.908 * price > 1000000 AND 0.908 * price < 50000000;
