@@ -9,12 +9,16 @@ use flott_core::Error;
 use flott_core::clock::{Clock, SystemClock};
 use flott_core::graph::JobGraph;
 use flott_core::text::TextOptions;
-use flott_engine::{CollectSink, JobHandle, JobOptions, JobOutcome};
+use flott_engine::{
+    CollectSink, JobHandle, JobOptions, JobOutcome, JobReport, JobSettings, RunningJob,
+    finished_job, forget_job, run_job,
+};
 
 use flott_sql::parser::{FailedStatement, ParsedStatement};
 use flott_sql::planner::PlannedQuery;
 use flott_sql::session::{Session, StatementResult};
 
+use crate::durable::{Durability, describe, finished_at};
 use crate::environment::available_parallelism;
 use crate::output::ResultWriter;
 use crate::progress::Progress;
@@ -57,6 +61,7 @@ pub struct Executor {
     writer: Box<dyn ResultWriter>,
     interrupt: Interrupt,
     is_cancelled: bool,
+    durability: Durability,
 }
 
 impl Executor {
@@ -66,7 +71,13 @@ impl Executor {
             writer,
             interrupt: Interrupt::install(),
             is_cancelled: false,
+            durability: Durability::default(),
         }
+    }
+
+    /// How jobs survive their process.
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.durability = durability;
     }
 
     /// Whether the last job was stopped by Ctrl-C.
@@ -103,6 +114,7 @@ impl Executor {
 
     fn execute(&mut self, statement: &ParsedStatement) -> Result<(), Failure> {
         let number = statement.index;
+        self.durability.note(&statement.text);
         let parallelism = available_parallelism();
         match self
             .session
@@ -185,19 +197,61 @@ impl Executor {
 
     fn run_insert(&mut self, number: usize, graph: JobGraph) -> Result<(), Failure> {
         let options = self.job_options()?;
-        let name = graph.name.clone();
-        let handle = start(graph, options)?;
+        let is_batch = self.session.is_batch();
+        let settings = self.durability.settings(&graph, options, is_batch);
+        let settings = settings.map_err(Failure::statement)?;
+        let name = settings
+            .job_id
+            .clone()
+            .unwrap_or_else(|| graph.name.clone());
+        if let Some(message) = self.finished_before(&name, &settings)? {
+            let written = self.writer.done(number, &message);
+            return written.map_err(|e| Failure::output(&e));
+        }
+        let job = run_job(graph, settings).map_err(Failure::statement)?;
         let progress = Progress::start();
-        while !handle.wait_timeout(TICK) {
-            progress.show(&handle);
-            self.check_interrupt(&handle);
+        loop {
+            let has_ended = job.wait_timeout(TICK);
+            for event in job.take_events() {
+                progress.suspend(|| eprintln!("{}", describe(&name, &event)));
+            }
+            if has_ended {
+                break;
+            }
+            self.follow(&job, &progress)?;
         }
         progress.clear();
-        let report = self.finish(&handle)?;
+        let report = rows_of(job.wait())?;
         let message = format!("{name}: {} rows in, {} rows out", report.0, report.1);
         self.writer
             .done(number, &message)
             .map_err(|e| Failure::output(&e))
+    }
+
+    /// What to say when the job has finished in an earlier process and is not to begin anew.
+    fn finished_before(
+        &self,
+        name: &str,
+        settings: &JobSettings,
+    ) -> Result<Option<String>, Failure> {
+        if self.durability.is_fresh() {
+            forget_job(settings).map_err(Failure::statement)?;
+            return Ok(None);
+        }
+        let finished = finished_job(settings).map_err(Failure::statement)?;
+        Ok(finished.map(|job| {
+            let when = finished_at(job.time_ms);
+            format!("{name} has finished already ({when}); run with --fresh to begin anew")
+        }))
+    }
+
+    fn follow(&mut self, job: &RunningJob, progress: &Progress) -> Result<(), Failure> {
+        progress.show(&job.handle().map_err(Failure::running)?);
+        if self.interrupt.is_set() {
+            self.is_cancelled = true;
+            job.cancel();
+        }
+        Ok(())
     }
 
     /// The first Ctrl-C stops the job; the second one ends the process (see [`Interrupt`]).
@@ -210,15 +264,18 @@ impl Executor {
 
     /// Rows in and out of a job that has ended.
     fn finish(&mut self, handle: &JobHandle) -> Result<(u64, u64), Failure> {
-        let report = handle.wait().map_err(Failure::running)?;
-        if report.outcome == JobOutcome::Cancelled {
-            return Err(Failure::running(Error::user(
-                "CANCELLED",
-                "the job was cancelled",
-            )));
-        }
-        Ok((report.num_records_in, report.num_records_out))
+        rows_of(handle.wait())
     }
+}
+
+/// Rows in and out of a job that has ended.
+fn rows_of(result: flott_core::Result<JobReport>) -> Result<(u64, u64), Failure> {
+    let report = result.map_err(Failure::running)?;
+    if report.outcome == JobOutcome::Cancelled {
+        let error = Error::user("CANCELLED", "the job was cancelled");
+        return Err(Failure::running(error));
+    }
+    Ok((report.num_records_in, report.num_records_out))
 }
 
 /// A name that no other job has, here or in another process: jobs may write to one folder.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod diagnostics;
+mod durable;
 mod environment;
 mod job;
 mod output;
@@ -21,6 +22,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     about = "Stream and batch processing with Flink SQL, in one binary",
     after_help = "Examples:\n  flott run job.sql                       run a script\n  \
                   flott run job.sql -p 4 --format json    four subtasks, results as JSON lines\n  \
+                  flott run --state-dir DIR job.sql       go on after a crash where it was
+  \
                   flott sql                               an interactive session\n  \
                   flott sql -e 'SELECT 1 + 1'             one statement"
 )]

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use flott_core::changelog::ChangelogBatch;
+use flott_core::clock::Stopwatch;
 use flott_core::graph::NodeId;
 use flott_core::metrics::OperatorMetrics;
 use flott_core::operator::{Operator, Output};
@@ -12,7 +13,7 @@ use flott_core::sink::SinkWriter;
 use flott_core::time::{MAX_WATERMARK, MIN_WATERMARK};
 use flott_core::{Error, Result};
 
-use crate::checkpoint::SubtaskCheckpoint;
+use crate::checkpoint::{SnapshotTimes, SubtaskCheckpoint};
 use crate::invariants::OutputCheck;
 use crate::job::{JobState, panic_message};
 use crate::message::Payload;
@@ -42,8 +43,14 @@ impl Place {
         Err(error)
     }
 
-    fn key(&self) -> (NodeId, usize) {
+    pub fn key(&self) -> (NodeId, usize) {
         (self.node, self.subtask)
+    }
+
+    /// Hands the subtask's state to the coordinator.
+    pub fn deliver(&self, epoch: u64, state: SubtaskCheckpoint, times: SnapshotTimes) {
+        let checkpoints = &self.job.checkpoints;
+        checkpoints.deliver(&self.job, epoch, self.key(), state, times);
     }
 }
 
@@ -54,6 +61,8 @@ pub struct Link {
     pub check: Option<OutputCheck>,
     pub watermark_in: i64,
     pub watermark_out: i64,
+    /// It had ended before a restore: it has sent everything already.
+    pub is_finished: bool,
 }
 
 impl Link {
@@ -64,6 +73,7 @@ impl Link {
             check,
             watermark_in: MIN_WATERMARK,
             watermark_out: MIN_WATERMARK,
+            is_finished: false,
         }
     }
 
@@ -150,12 +160,12 @@ impl SinkTail {
         if let Some(writer) = self.writer.take() {
             let job = &self.place.job;
             let ended = SubtaskCheckpoint {
-                committables: committables.clone(),
+                committables,
                 watermark: self.watermark,
                 ..SubtaskCheckpoint::default()
             };
             job.checkpoints.end(self.place.key(), ended);
-            job.finish_writer(self.place.key(), writer, committables);
+            job.finish_writer(writer);
         }
         Ok(())
     }
@@ -272,9 +282,14 @@ impl Chain {
     pub fn end(&mut self) -> Result<()> {
         for first in 0..self.links.len() {
             let links = &mut self.links[first..];
-            advance(links, &mut self.tail, MAX_WATERMARK)?;
+            let is_finished = links.first().is_some_and(|link| link.is_finished);
+            if !is_finished {
+                advance(links, &mut self.tail, MAX_WATERMARK)?;
+            }
             if let Some((link, rest)) = links.split_first_mut() {
-                link.call(rest, &mut self.tail, |operator, out| operator.finish(out))?;
+                if !is_finished {
+                    link.call(rest, &mut self.tail, |operator, out| operator.finish(out))?;
+                }
                 if let Some(check) = &mut link.check {
                     check.end();
                 }
@@ -302,7 +317,10 @@ impl Chain {
     /// Delivers again the watermarks that the operators had received before a restore.
     pub fn resume(&mut self, watermarks: &[i64]) -> Result<()> {
         for (first, &watermark) in watermarks.iter().enumerate() {
-            if watermark > MIN_WATERMARK && first < self.links.len() {
+            if watermark > MIN_WATERMARK
+                && first < self.links.len()
+                && !self.links[first].is_finished
+            {
                 advance(&mut self.links[first..], &mut self.tail, watermark)?;
             }
         }
@@ -353,23 +371,27 @@ impl Chain {
         Ok(())
     }
 
-    /// Delivers the state of all operators for the checkpoint that closes `epoch`.
-    pub fn snapshot(&mut self, epoch: u64) -> Result<()> {
+    /// Delivers the state of all operators for the checkpoint that closes `epoch`; `alignment_ns` is
+    /// how long rows of the next epoch have waited for it.
+    pub fn snapshot(&mut self, epoch: u64, alignment_ns: u64) -> Result<()> {
+        let times = |watch: Stopwatch| SnapshotTimes {
+            alignment_ns,
+            sync_ns: watch.elapsed().as_nanos() as u64,
+        };
         for link in &mut self.links {
+            let watch = Stopwatch::start();
             let operator = link.operator.as_mut();
             let checkpoint = SubtaskCheckpoint {
                 state: link.place.guard(|| operator.snapshot())?,
                 watermark: link.watermark_in,
                 ..SubtaskCheckpoint::default()
             };
-            let place = &link.place;
-            let checkpoints = &place.job.checkpoints;
-            checkpoints.deliver(epoch, place.key(), checkpoint);
+            link.place.deliver(epoch, checkpoint, times(watch));
         }
         if let Tail::Sink(sink) = &mut self.tail {
+            let watch = Stopwatch::start();
             let checkpoint = sink.snapshot()?;
-            let checkpoints = &sink.place.job.checkpoints;
-            checkpoints.deliver(epoch, sink.place.key(), checkpoint);
+            sink.place.deliver(epoch, checkpoint, times(watch));
         }
         Ok(())
     }

@@ -122,6 +122,7 @@ fn build_host<'scope>(
                     timer,
                     epoch: 0,
                     held: VecDeque::new(),
+                    held_since: None,
                 };
                 let mut pulls = pulls;
                 move |frontiers| {

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use flott_core::clock::{Clock, ManualClock};
 use flott_core::graph::{JobGraph, NodeId, NodeKind};
-use flott_core::sink::{Committable, Committer};
 use flott_core::{Error, Result};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::coordinator::{Committers, Coordinator};
 use crate::enumerator::JobEnumerator;
 use crate::job::{JobHandle, JobReport, JobState, panic_message};
 use crate::options::JobOptions;
@@ -22,8 +21,6 @@ use crate::worker::run_worker;
 const QUIET_TURNS: u64 = 60;
 /// Turns between checkpoints in a simulation that takes any.
 const CHECKPOINT_TURNS: u64 = 12;
-
-type Committers = BTreeMap<NodeId, Box<dyn Committer>>;
 
 /// Starts a job on threads of this process.
 ///
@@ -152,39 +149,35 @@ fn timely_config(parallelism: usize) -> timely::Config {
     }
 }
 
-fn run(job: &Arc<JobState>, mut committers: Committers) -> Result<JobReport> {
-    commit_restored(job, &mut committers)?;
+fn run(job: &Arc<JobState>, committers: Committers) -> Result<JobReport> {
+    let mut coordinator = Coordinator::start(job, committers, false)?;
     let num_workers = job.options.parallelism;
     let on_worker = job.clone();
     let guards = timely::execute(timely_config(num_workers), move |worker| {
         run_worker(worker, &on_worker, None)
     })
     .map_err(Error::internal)?;
-    let interval = job
-        .options
-        .checkpoint_interval_ms
-        .map(Duration::from_millis);
     while job.checkpoints.num_workers_done() < num_workers {
-        if job.checkpoints.wait(num_workers, interval) {
-            follow(job, job.trigger_checkpoint().map(|_| ()));
+        job.checkpoints.wait(coordinator.idle_time());
+        if !job.is_stopped() {
+            follow(job, coordinator.step());
         }
-        follow(job, complete_checkpoint(job, &mut committers));
     }
     for result in guards.join() {
         if let Err(message) = result {
             job.fail(Error::internal(format!("a worker: {message}")));
         }
     }
-    finish(job, committers)
+    finish(job, coordinator)
 }
 
 fn run_simulated(
     job: &Arc<JobState>,
-    mut committers: Committers,
+    committers: Committers,
     clock: &ManualClock,
     seed: u64,
 ) -> Result<JobReport> {
-    commit_restored(job, &mut committers)?;
+    let mut coordinator = Coordinator::start(job, committers, true)?;
     let num_workers = job.options.parallelism;
     let baton = Baton::new(num_workers);
     let (on_worker, workers_baton) = (job.clone(), baton.clone());
@@ -197,10 +190,12 @@ fn run_simulated(
     let (mut turn, mut quiet_since, mut last_events) = (0u64, 0u64, 0u64);
     while baton.give(random.draw()) {
         turn += 1;
-        if job.options.checkpoint_interval_ms.is_some() && turn % CHECKPOINT_TURNS == 0 {
-            follow(job, job.trigger_checkpoint().map(|_| ()));
+        if job.options.checkpoints.interval.is_some() && turn % CHECKPOINT_TURNS == 0 {
+            follow(job, job.checkpoints.trigger(job, None).map(drop));
         }
-        follow(job, complete_checkpoint(job, &mut committers));
+        if !job.is_stopped() {
+            follow(job, coordinator.step());
+        }
         let events = job.trace.as_ref().map_or(0, Trace::num_events);
         if events != last_events {
             (last_events, quiet_since) = (events, turn);
@@ -211,7 +206,7 @@ fn run_simulated(
         }
     }
     drop(guards.join());
-    finish(job, committers)
+    finish(job, coordinator)
 }
 
 /// Moves simulated time on to the nearest timer; without one, the job would wait for ever.
@@ -228,79 +223,14 @@ fn pass_time(job: &JobState, baton: &Baton, clock: &ManualClock) {
 
 fn follow(job: &JobState, result: Result<()>) {
     if let Err(error) = result {
-        job.fail(error.context("checkpoint"));
+        job.fail(error);
     }
-}
-
-fn commit(
-    job: &JobState,
-    committers: &mut Committers,
-    node: NodeId,
-    committables: Vec<Committable>,
-) -> Result<()> {
-    if committables.is_empty() {
-        return Ok(());
-    }
-    let name = &job.graph.nodes[node].name;
-    match committers.get_mut(&node) {
-        Some(committer) => committer
-            .commit(committables)
-            .map_err(|e| e.context(format!("{name}: commit"))),
-        None => Err(Error::internal(format!(
-            "{name} prepared commits but has no committer"
-        ))),
-    }
-}
-
-/// Commits what the checkpoint's writers prepared: twice is harmless.
-fn commit_checkpoint(
-    job: &JobState,
-    committers: &mut Committers,
-    checkpoint: &Checkpoint,
-) -> Result<()> {
-    for (id, node) in job.graph.nodes.iter().enumerate() {
-        if let Some(operator) = checkpoint.operators.get(&node.uid) {
-            let subtasks = operator.subtasks.iter();
-            let committables = subtasks.flat_map(|s| s.committables.iter().cloned());
-            commit(job, committers, id, committables.collect())?;
-        }
-    }
-    Ok(())
-}
-
-fn commit_restored(job: &JobState, committers: &mut Committers) -> Result<()> {
-    match &job.options.restore {
-        Some(checkpoint) => commit_checkpoint(job, committers, checkpoint),
-        None => Ok(()),
-    }
-}
-
-fn complete_checkpoint(job: &JobState, committers: &mut Committers) -> Result<()> {
-    let Some(checkpoint) = job.checkpoints.take_complete(job) else {
-        return Ok(());
-    };
-    if job.is_stopped() {
-        return Ok(());
-    }
-    if let Some(listener) = &job.options.checkpoint_listener {
-        listener.on_checkpoint(checkpoint.clone())?;
-    }
-    commit_checkpoint(job, committers, &checkpoint)?;
-    job.checkpoints.mark_complete();
-    job.signal();
-    Ok(())
 }
 
 /// The workers are done: commits what they left, if the job has succeeded.
-fn finish(job: &JobState, mut committers: Committers) -> Result<JobReport> {
-    let is_success = !job.is_stopped();
-    if is_success {
-        for id in 0..job.graph.nodes.len() {
-            let committables = job.take_final_committables(id);
-            if let Err(error) = commit(job, &mut committers, id, committables) {
-                job.fail(error);
-            }
-        }
+fn finish(job: &JobState, coordinator: Coordinator<'_>) -> Result<JobReport> {
+    if !job.is_stopped() {
+        follow(job, coordinator.finish());
     }
     match job.failure() {
         Some(error) => Err(error),

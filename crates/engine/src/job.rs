@@ -10,10 +10,10 @@ use parking_lot::{Condvar, Mutex};
 
 use flott_core::graph::{JobGraph, NodeId, NodeKind};
 use flott_core::metrics::OperatorMetrics;
-use flott_core::sink::{Committable, SinkWriter};
+use flott_core::sink::SinkWriter;
 use flott_core::{Error, Result};
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{CheckpointHistory, Checkpoints, SavepointTicket};
 use crate::enumerator::JobEnumerator;
 use crate::flow::FlowControl;
 use crate::options::JobOptions;
@@ -22,8 +22,9 @@ use crate::simulation::Trace;
 
 const RUNNING: u8 = 0;
 const DRAINING: u8 = 1;
-const CANCELLED: u8 = 2;
-const FAILED: u8 = 3;
+const STOPPED: u8 = 2;
+const CANCELLED: u8 = 3;
+const FAILED: u8 = 4;
 
 /// What all workers of a job share.
 pub struct JobState {
@@ -43,7 +44,8 @@ pub struct JobState {
     workers: Mutex<Vec<Thread>>,
     /// Writers that have finished, kept so that they can be aborted if the job fails after all.
     finished_writers: Mutex<Vec<Box<dyn SinkWriter>>>,
-    final_committables: Mutex<BTreeMap<(NodeId, usize), Vec<Committable>>>,
+    /// The savepoint that the job stopped with.
+    savepoint: Mutex<Option<String>>,
     result: Mutex<Option<Result<JobReport>>>,
     is_done: Condvar,
 }
@@ -64,19 +66,19 @@ impl JobState {
                 num_subtasks += chain.parallelism;
             }
         }
-        let first_id = options.restore.as_ref().map_or(1, |c| c.id + 1);
+        let restored_id = options.restore.as_ref().map(|c| c.id);
         Self {
             flow: FlowControl::new(options.in_flight_bytes),
             metrics,
             enumerators,
-            checkpoints: Checkpoints::new(num_subtasks, first_id),
+            checkpoints: Checkpoints::new(num_subtasks, restored_id, options.last_checkpoint_id),
             trace,
             phase: AtomicU8::new(RUNNING),
             failure: Mutex::new(None),
             signals: AtomicU64::new(0),
             workers: Mutex::new(Vec::new()),
             finished_writers: Mutex::new(Vec::new()),
-            final_committables: Mutex::new(BTreeMap::new()),
+            savepoint: Mutex::new(None),
             result: Mutex::new(None),
             is_done: Condvar::new(),
             graph,
@@ -85,9 +87,17 @@ impl JobState {
         }
     }
 
-    /// The job has failed, was cancelled, or is over.
+    /// The job has failed, was cancelled, or has stopped with a savepoint.
     pub fn is_stopped(&self) -> bool {
-        self.phase.load(Ordering::SeqCst) >= CANCELLED
+        self.phase.load(Ordering::SeqCst) >= STOPPED
+    }
+
+    /// The job stops: its savepoint is complete and committed.
+    pub fn stop(&self, savepoint: String) {
+        *self.savepoint.lock() = Some(savepoint);
+        self.phase.fetch_max(STOPPED, Ordering::SeqCst);
+        self.cancel_sinks();
+        self.signal();
     }
 
     /// Sources are to end as if their input had ended.
@@ -119,6 +129,7 @@ impl JobState {
     pub fn signal(&self) {
         self.signals.fetch_add(1, Ordering::SeqCst);
         self.workers.lock().iter().for_each(Thread::unpark);
+        self.checkpoints.wake();
     }
 
     pub fn num_signals(&self) -> u64 {
@@ -130,32 +141,24 @@ impl JobState {
         self.workers.lock().push(std::thread::current());
     }
 
-    pub fn finish_writer(
-        &self,
-        place: (NodeId, usize),
-        writer: Box<dyn SinkWriter>,
-        committables: Vec<Committable>,
-    ) {
+    pub fn finish_writer(&self, writer: Box<dyn SinkWriter>) {
         self.finished_writers.lock().push(writer);
-        self.final_committables.lock().insert(place, committables);
     }
 
-    /// What the writers of a sink left to be committed at the end, in the order of the subtasks.
-    pub fn take_final_committables(&self, node: NodeId) -> Vec<Committable> {
-        let mut all = self.final_committables.lock();
-        let of_node: Vec<_> = all.keys().copied().filter(|k| k.0 == node).collect();
-        let taken = of_node.iter().filter_map(|key| all.remove(key));
-        taken.flatten().collect()
+    /// What finished writers have prepared is no longer theirs to remove.
+    pub fn release_writers(&self) {
+        self.finished_writers.lock().clear();
     }
 
     /// Ends the job: finished writers are aborted unless it has succeeded, and waiters wake.
     pub fn conclude(&self, result: Result<JobReport>) {
-        let is_success = matches!(&result, Ok(report) if report.outcome == JobOutcome::Finished);
+        let is_success = matches!(&result, Ok(report) if report.outcome != JobOutcome::Cancelled);
         for mut writer in self.finished_writers.lock().drain(..) {
             if !is_success {
                 writer.abort();
             }
         }
+        self.checkpoints.close();
         *self.result.lock() = Some(result);
         self.is_done.notify_all();
     }
@@ -167,11 +170,12 @@ impl JobState {
             wanted.flat_map(|(_, m)| m).map(|m| value(m)).sum()
         };
         JobReport {
-            outcome: if self.phase.load(Ordering::SeqCst) == CANCELLED {
-                JobOutcome::Cancelled
-            } else {
-                JobOutcome::Finished
+            outcome: match self.phase.load(Ordering::SeqCst) {
+                CANCELLED => JobOutcome::Cancelled,
+                STOPPED => JobOutcome::Stopped,
+                _ => JobOutcome::Finished,
             },
+            savepoint: self.savepoint.lock().clone(),
             num_records_in: sum(
                 |k| matches!(k, NodeKind::Source(_)),
                 |m| m.num_records_out.get(),
@@ -192,12 +196,16 @@ pub enum JobOutcome {
     Finished,
     /// The job was cancelled; pending output was aborted.
     Cancelled,
+    /// The job stopped with a savepoint; the output up to there is committed.
+    Stopped,
 }
 
 /// What a job did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobReport {
     pub outcome: JobOutcome,
+    /// The savepoint that it stopped with.
+    pub savepoint: Option<String>,
     /// Rows read by all sources.
     pub num_records_in: u64,
     /// Rows written to all sinks.
@@ -258,7 +266,36 @@ impl JobHandle {
     /// # Errors
     /// What a split enumerator reports.
     pub fn trigger_checkpoint(&self) -> Result<Option<u64>> {
-        self.state.trigger_checkpoint()
+        self.state.checkpoints.trigger(&self.state, None)
+    }
+
+    /// Asks for a savepoint in a new folder below `folder`; the job goes on.
+    pub fn trigger_savepoint(&self, folder: &str) -> SavepointTicket {
+        self.request_savepoint(folder, false, false)
+    }
+
+    /// Stops the job with a savepoint. With `drains`, the sources end first, as if their input had
+    /// ended: windows fire, and the job cannot sensibly go on from the savepoint. Without, nothing
+    /// is read after the savepoint's cut.
+    pub fn stop_with_savepoint(&self, folder: &str, drains: bool) -> SavepointTicket {
+        let ticket = self.request_savepoint(folder, !drains, drains);
+        if drains {
+            self.drain();
+        }
+        ticket
+    }
+
+    fn request_savepoint(&self, folder: &str, stops: bool, drains: bool) -> SavepointTicket {
+        let (request, ticket) = SavepointTicket::request(folder, stops, drains);
+        if !self.is_finished() {
+            self.state.checkpoints.request(request);
+        }
+        ticket
+    }
+
+    /// The statistics of this attempt's checkpoints.
+    pub fn checkpoints(&self) -> CheckpointHistory {
+        self.state.checkpoints.collected().history.clone()
     }
 
     /// Whether [`JobHandle::wait`] would not wait.

@@ -14,6 +14,7 @@
 //! | `flow` | sources wait while too many bytes are under way |
 //! | `worker`, `timers` | a worker's loop, processing time |
 //! | [`checkpoint`], `enumerator`, [`restore`] | consistent cuts, and starting from one |
+//! | [`runner`], [`restart`], [`config`] | attempts: starting again after failures |
 //! | `simulation` | one worker at a time, by a seed |
 //! | [`testing`] | the harness for operators |
 //!
@@ -21,8 +22,8 @@
 
 mod chain;
 pub mod checkpoint;
-mod checkpoint_chain;
 mod collect;
+pub mod config;
 mod dataflow;
 mod enumerator;
 mod exchange;
@@ -37,7 +38,9 @@ mod options;
 pub mod partition;
 pub mod plan;
 mod prepare;
+pub mod restart;
 pub mod restore;
+pub mod runner;
 mod sender;
 mod simulation;
 mod source_host;
@@ -45,9 +48,13 @@ pub mod testing;
 mod timers;
 mod worker;
 
-pub use checkpoint::{Checkpoint, CheckpointListener, OperatorCheckpoint, SubtaskCheckpoint};
-pub use checkpoint_chain::CheckpointChain;
+pub use checkpoint::{
+    Checkpoint, CheckpointHistory, CheckpointListener, CheckpointStats, CheckpointStatus,
+    CheckpointStorage, OperatorCheckpoint, SavepointTicket, SubtaskCheckpoint,
+};
 pub use collect::CollectSink;
+pub use config::{CheckpointConfig, DurabilityConfig};
 pub use execute::{SimulatedRun, execute, execute_simulated};
 pub use job::{JobHandle, JobOutcome, JobProgress, JobReport, NodeMetrics};
 pub use options::JobOptions;
+pub use runner::{JobEvent, JobSettings, RunningJob, finished_job, forget_job, run_job};

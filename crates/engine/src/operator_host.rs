@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use timely::dataflow::operators::Capability;
 
+use flott_core::clock::Stopwatch;
 use flott_core::{Error, Result};
 
 use crate::chain::{Chain, Place};
@@ -28,12 +29,15 @@ pub struct OperatorHost {
     pub timer: Timer,
     pub epoch: u64,
     pub held: Held,
+    /// Since when messages are held.
+    pub held_since: Option<Stopwatch>,
 }
 
 impl OperatorHost {
     /// Takes a message of this epoch on this input.
     pub fn receive(&mut self, input: usize, epoch: u64, message: Message) -> Result<()> {
         if epoch > self.epoch {
+            self.held_since.get_or_insert_with(Stopwatch::start);
             self.held.push_back((epoch, input, message));
             return Ok(());
         }
@@ -99,11 +103,13 @@ impl OperatorHost {
             if frontier.is_none() && self.held.is_empty() {
                 return Err(Error::internal("an input closed without an end"));
             }
+            let held = self.held_since.take().map(|since| since.elapsed());
+            let alignment_ns = held.map_or(0, |time| time.as_nanos() as u64);
             self.chain.prepare_snapshot()?;
             if let Some(capability) = &self.capability {
                 self.sender.flush(capability, &mut self.chain);
             }
-            self.chain.snapshot(self.epoch)?;
+            self.chain.snapshot(self.epoch, alignment_ns)?;
             self.epoch += 1;
             if let Some(capability) = &mut self.capability {
                 capability.downgrade(&self.epoch);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use flott_core::clock::{Clock, SystemClock};
 use flott_core::key_group::DEFAULT_MAX_PARALLELISM;
 
-use crate::checkpoint::{Checkpoint, CheckpointListener};
+use crate::checkpoint::{Checkpoint, CheckpointListener, CheckpointStorage};
+use crate::config::CheckpointConfig;
 
 /// How a job is run; [`JobOptions::default`] fits a small job in this process.
 #[derive(Clone)]
@@ -27,10 +28,14 @@ pub struct JobOptions {
     pub invariant_checks: bool,
     /// Distinguishes attempts and jobs in the names of pending output.
     pub attempt_id: String,
-    /// Take a checkpoint this often, in ms.
-    pub checkpoint_interval_ms: Option<u64>,
+    /// When checkpoints are taken.
+    pub checkpoints: CheckpointConfig,
+    /// Where they are stored; `None`: they are only given to the listener.
+    pub storage: Option<Arc<CheckpointStorage>>,
     /// Is given every complete checkpoint.
     pub checkpoint_listener: Option<Arc<dyn CheckpointListener>>,
+    /// Checkpoints are numbered from the next number on, or from that of `restore`.
+    pub last_checkpoint_id: u64,
     /// Start from this checkpoint.
     pub restore: Option<Arc<Checkpoint>>,
 }
@@ -46,8 +51,10 @@ impl Default for JobOptions {
             idle_timeout_ms: Some(5_000),
             invariant_checks: false,
             attempt_id: "attempt-0".into(),
-            checkpoint_interval_ms: None,
+            checkpoints: CheckpointConfig::default(),
+            storage: None,
             checkpoint_listener: None,
+            last_checkpoint_id: 0,
             restore: None,
         }
     }

@@ -69,6 +69,19 @@ fn restored(job: &JobState, node: NodeId) -> Option<&OperatorCheckpoint> {
     checkpoint.operators.get(&job.graph.nodes[node].uid)
 }
 
+/// Whether a restored subtask had ended: itself where the parallelism is the same, else all
+/// subtasks.
+fn had_finished(job: &JobState, node: NodeId, subtask: usize) -> bool {
+    let Some(operator) = restored(job, node) else {
+        return false;
+    };
+    let subtasks = &operator.subtasks;
+    if subtasks.len() == job.metrics[node].len() {
+        return subtasks[subtask].is_finished;
+    }
+    !subtasks.is_empty() && subtasks.iter().all(|s| s.is_finished)
+}
+
 /// Makes the subtask of a chain that runs on the worker of this index.
 ///
 /// # Errors
@@ -156,6 +169,7 @@ fn prepare_source(
         reader,
         enumerator: enumerator.clone(),
         check: output_check(job, place.node),
+        is_finished: had_finished(job, place.node, place.subtask),
         waker,
         place,
     })
@@ -217,7 +231,10 @@ fn prepare_link(
         Ok(operator)
     })?;
     let check = output_check(job, place.node);
-    Ok(Link::new(place, operator, check))
+    let is_finished = had_finished(job, place.node, place.subtask);
+    let mut link = Link::new(place, operator, check);
+    link.is_finished = is_finished;
+    Ok(link)
 }
 
 fn prepare_sink(job: &Arc<JobState>, plan: &ChainPlan, place: Place) -> Result<SinkTail> {

@@ -9,7 +9,7 @@ use flott_core::clock::Stopwatch;
 use flott_core::source::{SourcePoll, SourceReader, Waker};
 
 use crate::chain::{Chain, Place};
-use crate::checkpoint::SubtaskCheckpoint;
+use crate::checkpoint::{SnapshotTimes, SubtaskCheckpoint};
 use crate::enumerator::JobEnumerator;
 use crate::invariants::OutputCheck;
 use crate::sender::Sender;
@@ -25,6 +25,8 @@ pub struct SourceHead {
     pub reader: Box<dyn SourceReader>,
     pub enumerator: Arc<JobEnumerator>,
     pub check: Option<OutputCheck>,
+    /// It had ended before a restore.
+    pub is_finished: bool,
     /// Activates the host from any thread.
     pub waker: Waker,
 }
@@ -104,8 +106,12 @@ impl SourceHost {
 
     fn poll(&mut self, now_ms: i64) -> Result<Turn> {
         let job = self.head.place.job.clone();
-        if job.is_draining() {
+        if job.is_draining() || self.head.is_finished {
             return self.end();
+        }
+        if job.checkpoints.is_stopped_at(self.epoch) {
+            self.waiting_since_ms = None;
+            return Ok(Turn::Wait);
         }
         self.poll_again_ms = None;
         for _ in 0..POLLS_PER_TURN {
@@ -168,7 +174,6 @@ impl SourceHost {
 
     fn end(&mut self) -> Result<Turn> {
         let place = &self.head.place;
-        let key = (place.node, place.subtask);
         // Draining leaves splits unfinished: they stay in every later checkpoint.
         let reader = self.head.reader.as_mut();
         let splits = place.guard(|| reader.snapshot())?;
@@ -176,7 +181,7 @@ impl SourceHost {
             splits,
             ..SubtaskCheckpoint::default()
         };
-        place.job.checkpoints.end(key, ended);
+        place.job.checkpoints.end(place.key(), ended);
         self.head.enumerator.reader_at(place.subtask, u64::MAX);
         if let Some(check) = &mut self.head.check {
             check.end();
@@ -201,12 +206,12 @@ impl SourceHost {
                 splits: place.guard(|| reader.snapshot())?,
                 ..SubtaskCheckpoint::default()
             };
-            checkpoints.deliver(self.epoch, (place.node, place.subtask), delivered);
+            place.deliver(self.epoch, delivered, SnapshotTimes::default());
             self.chain.prepare_snapshot()?;
             if let Some(capability) = &self.capability {
                 self.sender.flush(capability, &mut self.chain);
             }
-            self.chain.snapshot(self.epoch)?;
+            self.chain.snapshot(self.epoch, 0)?;
             self.epoch += 1;
             if let Some(capability) = &mut self.capability {
                 capability.downgrade(&self.epoch);

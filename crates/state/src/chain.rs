@@ -46,9 +46,9 @@ impl Layer {
 pub struct TableChain {
     num_key_groups: usize,
     /// 0 as long as there was no change.
-    key_columns: usize,
+    pub(crate) key_columns: usize,
     /// The oldest first.
-    layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
 }
 
 impl TableChain {
@@ -312,7 +312,7 @@ fn key_columns(batch: &RecordBatch, num: usize) -> Result<Vec<ArrayRef>> {
 
 /// One table of an operator.
 #[derive(Debug, Clone)]
-enum OperatorTable {
+pub(crate) enum OperatorTable {
     Keyed(TableChain),
     /// By subtask.
     Whole(StateScope, Vec<StateRows>),
@@ -322,8 +322,8 @@ enum OperatorTable {
 #[derive(Debug, Clone)]
 pub struct OperatorChain {
     max_parallelism: usize,
-    parallelism: usize,
-    tables: BTreeMap<String, OperatorTable>,
+    pub(crate) parallelism: usize,
+    pub(crate) tables: BTreeMap<String, OperatorTable>,
 }
 
 impl OperatorChain {

@@ -9,6 +9,7 @@ use flott_core::Error;
 use flott_sql::parser::parse_script_tolerant;
 
 use crate::diagnostics;
+use crate::durable::{Durability, DurableArgs};
 use crate::environment::JobArgs;
 use crate::job::Executor;
 use crate::output::{OutputFormat, writer};
@@ -22,6 +23,8 @@ pub struct RunArgs {
     /// How results are printed.
     #[arg(long, value_enum, default_value = "table")]
     format: OutputFormat,
+    #[command(flatten)]
+    durable: DurableArgs,
     /// Go on after a statement that failed.
     #[arg(long)]
     keep_going: bool,
@@ -39,7 +42,16 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return fail(&error.to_string()),
     };
     let out = Box::new(BufWriter::new(std::io::stdout()));
+    let stem = args
+        .file
+        .file_stem()
+        .map(|s| s.to_string_lossy().into_owned());
+    let durability = match Durability::new(args.durable.clone(), stem.as_deref().unwrap_or("job")) {
+        Ok(durability) => durability,
+        Err(error) => return fail(&error.to_string()),
+    };
     let mut executor = Executor::new(session, writer(args.format, out));
+    executor.set_durability(durability);
     let mut exit = ExitCode::SUCCESS;
     for statement in parse_script_tolerant(&source) {
         let (index, result) = executor.execute_parsed(statement);

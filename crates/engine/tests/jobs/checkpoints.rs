@@ -5,26 +5,25 @@ use parking_lot::Mutex;
 use flott_core::Result;
 use flott_engine::testing::ScriptSource;
 use flott_engine::{
-    Checkpoint, CheckpointChain, CheckpointListener, JobOptions, execute, execute_simulated,
+    Checkpoint, CheckpointConfig, CheckpointListener, JobOptions, execute, execute_simulated,
 };
 
 use crate::operators::*;
 
-/// Every checkpoint with the chain that makes it whole.
-struct Kept(Mutex<Vec<Checkpoint>>, Mutex<CheckpointChain>);
-
-impl Default for Kept {
-    fn default() -> Self {
-        let chain = CheckpointChain::new(JobOptions::default().max_parallelism);
-        Self(Mutex::default(), Mutex::new(chain))
-    }
-}
+#[derive(Default)]
+struct Kept(Mutex<Vec<Checkpoint>>);
 
 impl CheckpointListener for Kept {
     fn on_checkpoint(&self, checkpoint: Checkpoint) -> Result<()> {
-        let checkpoint = self.1.lock().complete(checkpoint)?;
         self.0.lock().push(checkpoint);
         Ok(())
+    }
+}
+
+fn every_ms(interval_ms: u64) -> CheckpointConfig {
+    CheckpointConfig {
+        interval: Some(std::time::Duration::from_millis(interval_ms)),
+        ..CheckpointConfig::default()
     }
 }
 
@@ -41,7 +40,7 @@ fn every_checkpoint_restores_at_every_parallelism_to_the_same_result() -> Result
         ..JobOptions::default()
     };
     let first = JobOptions {
-        checkpoint_interval_ms: Some(1),
+        checkpoints: every_ms(1),
         checkpoint_listener: Some(kept.clone()),
         ..options(3)
     };

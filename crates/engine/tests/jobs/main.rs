@@ -1,6 +1,7 @@
 //! Whole jobs on the engine.
 
 mod checkpoints;
+mod durable;
 mod ends;
 mod flow;
 mod operators;

@@ -186,6 +186,8 @@ pub struct CommitSink {
     pub committed: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
     pub num_aborted: Arc<AtomicUsize>,
     pub num_commits: Arc<AtomicUsize>,
+    /// So many of the next commits fail.
+    pub fail_next_commits: Arc<AtomicUsize>,
 }
 
 impl CommitSink {
@@ -215,6 +217,7 @@ impl TableSink for CommitSink {
         Ok(Some(Box::new(MapCommitter(
             self.committed.clone(),
             self.num_commits.clone(),
+            self.fail_next_commits.clone(),
         ))))
     }
 }
@@ -248,11 +251,20 @@ impl SinkWriter for CommitWriter {
     }
 }
 
-struct MapCommitter(Arc<Mutex<BTreeMap<String, Vec<String>>>>, Arc<AtomicUsize>);
+struct MapCommitter(
+    Arc<Mutex<BTreeMap<String, Vec<String>>>>,
+    Arc<AtomicUsize>,
+    Arc<AtomicUsize>,
+);
 
 impl Committer for MapCommitter {
     fn commit(&mut self, committables: Vec<Committable>) -> Result<()> {
         self.1.fetch_add(1, Ordering::SeqCst);
+        let failing = self.2.load(Ordering::SeqCst);
+        if failing > 0 {
+            self.2.store(failing - 1, Ordering::SeqCst);
+            return Err(Error::external("COMMIT", "the commit failed on purpose"));
+        }
         for committable in committables {
             let text = String::from_utf8(committable.bytes)
                 .map_err(|_| Error::internal("a committable is not text"))?;

@@ -19,8 +19,8 @@ use flott_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{MANIFEST_NAME, Manifest, SnapshotKind};
-use flott_storage::StoragePlace;
 use super::state_file::{corrupt, is_unreadable, missing};
+use flott_storage::StoragePlace;
 
 const ATTEMPTS: &str = "attempts";
 const SHARED: &str = "shared";
@@ -41,6 +41,8 @@ pub struct CheckpointStore {
 pub struct Recovery {
     /// The newest checkpoint that can be read; `None` when there was never one.
     pub manifest: Option<Manifest>,
+    /// The id of the newest checkpoint, whether or not it can be read; 0 without any.
+    pub last_id: u64,
     /// Newer ones that cannot be read, and why.
     pub skipped: Vec<(u64, Error)>,
 }
@@ -144,8 +146,15 @@ impl CheckpointStore {
         let id = manifest.checkpoint_id;
         let bytes = manifest.encode()?;
         let size = bytes.len() as u64;
-        if self.place.put_new(&manifest_name(id), bytes.clone())? {
-            return Ok(size);
+        match self.place.put_new(&manifest_name(id), bytes.clone()) {
+            Ok(true) => return Ok(size),
+            Ok(false) => {}
+            Err(error) => {
+                // What counts as failed should not be found later. If it is found all the same, it
+                // is as good as any: nothing of it has been committed, and nothing deleted for it.
+                let _ = self.place.delete_all(vec![manifest_name(id)]);
+                return Err(error);
+            }
         }
         // An earlier try of this very put may have succeeded without an answer.
         if self.place.get(&manifest_name(id))?.as_ref() == Some(&bytes) {
@@ -188,8 +197,12 @@ impl CheckpointStore {
     /// # Errors
     /// The store's; the newest checkpoint's error when there are checkpoints and none can be read.
     pub fn latest(&self, rejected: &BTreeSet<u64>) -> Result<Recovery> {
-        let mut recovery = Recovery::default();
-        for id in self.list()?.into_iter().rev() {
+        let ids = self.list()?;
+        let mut recovery = Recovery {
+            last_id: ids.last().copied().unwrap_or(0),
+            ..Recovery::default()
+        };
+        for id in ids.into_iter().rev() {
             if rejected.contains(&id) {
                 continue;
             }

@@ -63,6 +63,9 @@ pub struct OperatorManifest {
     /// For people.
     pub name: String,
     pub kind: OperatorKind,
+    /// What the operator keeps, in order: state of other columns does not fit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnManifest>,
     /// The state of a source's enumerator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enumerator: Option<Blob>,
@@ -70,6 +73,18 @@ pub struct OperatorManifest {
     pub subtasks: Vec<SubtaskManifest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableManifest>,
+}
+
+/// A column of what an operator keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnManifest {
+    /// For people.
+    pub name: String,
+    /// Flink's type as text.
+    #[serde(rename = "type")]
+    pub data_type: String,
+    /// A hash, in hexadecimal digits, of where the values come from.
+    pub meaning: String,
 }
 
 /// What an operator does in the job graph.
@@ -326,6 +341,7 @@ pub(crate) mod tests {
                 uid: "u".into(),
                 name: "GroupAggregate".into(),
                 kind: OperatorKind::Operator,
+                columns: Vec::new(),
                 enumerator: Some(vec![7].into()),
                 subtasks: vec![subtask],
                 tables: vec![table],

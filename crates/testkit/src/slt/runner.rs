@@ -16,9 +16,7 @@ use flott_core::schema::Schema;
 use flott_core::text::{TextOptions, parse_timestamp};
 
 use flott_engine::testing::parse_rows;
-use flott_engine::{
-    Checkpoint, CheckpointChain, CheckpointListener, CollectSink, JobHandle, JobOptions,
-};
+use flott_engine::{Checkpoint, CheckpointListener, CollectSink, JobHandle, JobOptions};
 use flott_sql::parser::{parse_script, parse_script_tolerant};
 use flott_sql::planner::PlannedQuery;
 use flott_sql::session::{Session, StatementResult};
@@ -94,26 +92,13 @@ struct Job {
 }
 
 /// Keeps the last complete checkpoint.
+#[derive(Default)]
 struct LastCheckpoint {
-    chain: Mutex<CheckpointChain>,
     checkpoint: Mutex<Option<Arc<Checkpoint>>>,
     changed: Condvar,
 }
 
 impl LastCheckpoint {
-    /// Of a job that starts from `restore`.
-    fn new(restore: Option<&Checkpoint>) -> flott_core::Result<Self> {
-        let mut chain = CheckpointChain::new(JobOptions::default().max_parallelism);
-        if let Some(checkpoint) = restore {
-            chain.complete(checkpoint.clone())?;
-        }
-        Ok(Self {
-            chain: Mutex::new(chain),
-            checkpoint: Mutex::default(),
-            changed: Condvar::new(),
-        })
-    }
-
     /// Waits a moment for the checkpoint of this id; gives whether it is complete.
     fn wait_for(&self, id: u64) -> bool {
         let mut last = self.checkpoint.lock();
@@ -127,7 +112,6 @@ impl LastCheckpoint {
 
 impl CheckpointListener for LastCheckpoint {
     fn on_checkpoint(&self, checkpoint: Checkpoint) -> flott_core::Result<()> {
-        let checkpoint = self.chain.lock().complete(checkpoint)?;
         *self.checkpoint.lock() = Some(Arc::new(checkpoint));
         self.changed.notify_all();
         Ok(())
@@ -363,7 +347,7 @@ impl Runner {
         parallelism: usize,
     ) -> Result<Job> {
         let (graph, schema, receiver) = self.plan_job(sql, parallelism).map_err(with_code)?;
-        let listener = Arc::new(LastCheckpoint::new(restore.as_deref()).map_err(with_code)?);
+        let listener = Arc::new(LastCheckpoint::default());
         let options = JobOptions {
             checkpoint_listener: Some(listener.clone()),
             restore,

@@ -316,11 +316,15 @@ impl Operator for SessionWindowAggregate {
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        // With idle inputs subtasks may have come differently far: a window that one of them has
+        // not sent must not count as sent.
+        let mut least = None;
         for batch in snapshot.table(PROGRESS) {
             let batch = &batch?;
             let progress = batch.column(0).as_primitive::<Int64Type>().values();
-            self.progress = progress.iter().copied().fold(self.progress, i64::max);
+            least = least.into_iter().chain(progress.iter().copied()).min();
         }
+        self.progress = least.unwrap_or(self.progress);
         for batch in snapshot.table(SESSIONS) {
             self.restore_batch(&batch?)?;
         }
