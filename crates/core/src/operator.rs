@@ -141,13 +141,18 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// Makes the next snapshot one of everything, as if there had been none before. Nothing to do
+    /// for an operator whose tables are always whole.
+    fn restart_snapshots(&mut self) {}
+
     /// About how many bytes of memory the state takes. Asked for often: it must be cheap.
     fn state_bytes(&self) -> usize {
         0
     }
 
-    /// The least watermark that would make [`Operator::watermark`] do more than pass it on; `None`
-    /// when no watermark would, as long as no more rows come. The default: any watermark may.
+    /// The least watermark that would make [`Operator::watermark`] do more than pass it on, as long
+    /// as no more rows come: `i64::MAX` when none would; `None` when none ever will, whatever rows
+    /// come. The default: any watermark may.
     fn next_event_time(&self) -> Option<i64> {
         Some(i64::MIN)
     }

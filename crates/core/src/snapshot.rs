@@ -48,8 +48,11 @@ pub enum StateContent {
     /// What has changed since the same instance's last snapshot, or its restore, or its beginning.
     /// Only for [`StateScope::Keyed`].
     Delta {
-        /// The first so many columns (the key group is one of them) identify a row.
+        /// The first so many columns (the key group is one of them) identify a row; 0 when no key
+        /// is in `deletes` and all upserts are in replaced key groups.
         key_columns: usize,
+        /// Key groups of which everything said before is gone; that applies first.
+        replaced_groups: Vec<Range<usize>>,
         /// New and changed rows, each key once.
         upserts: StateRows,
         /// The keys of removed rows: only the key columns. They apply before the upserts; a key
@@ -226,6 +229,7 @@ impl StateTable {
             scope: StateScope::Keyed,
             content: StateContent::Delta {
                 key_columns,
+                replaced_groups: Vec::new(),
                 upserts: upserts.into(),
                 deletes: deletes.into(),
             },
@@ -237,8 +241,11 @@ impl StateTable {
         match &self.content {
             StateContent::Full(rows) => rows.is_empty(),
             StateContent::Delta {
-                upserts, deletes, ..
-            } => upserts.is_empty() && deletes.is_empty(),
+                replaced_groups,
+                upserts,
+                deletes,
+                ..
+            } => replaced_groups.is_empty() && upserts.is_empty() && deletes.is_empty(),
         }
     }
 

@@ -78,10 +78,12 @@ impl TableChain {
                 }
                 StateContent::Delta {
                     key_columns,
+                    replaced_groups,
                     upserts,
                     deletes,
                 } => {
                     self.set_key_columns(key_columns)?;
+                    layer.replaced.extend(replaced_groups);
                     layer.upserts.append(upserts);
                     layer.deletes.append(deletes);
                 }
@@ -98,7 +100,10 @@ impl TableChain {
     }
 
     fn set_key_columns(&mut self, key_columns: usize) -> Result<()> {
-        if key_columns == 0 || (self.key_columns != 0 && self.key_columns != key_columns) {
+        if key_columns == 0 {
+            return Ok(());
+        }
+        if self.key_columns != 0 && self.key_columns != key_columns {
             return Err(Error::internal(format!(
                 "changes of a state table with keys of {key_columns} columns, {} before",
                 self.key_columns
@@ -477,6 +482,10 @@ impl StoredRows for KeyGroupRows {
             Some(wanted) => wanted.start.max(self.groups.start)..wanted.end.min(self.groups.end),
             None => self.groups.clone(),
         };
+        if groups.is_empty() {
+            // Chains of chains, as after many restores, would be read in vain many times over.
+            return Ok(Box::new(std::iter::empty()));
+        }
         let rows = self.rows.read(Some(&groups))?;
         Ok(Box::new(rows.map(move |batch| {
             batch.and_then(|b| rows_of_groups(&b, &groups))
@@ -518,6 +527,7 @@ fn merge_tables(
 ) -> Result<StateTable> {
     let StateContent::Delta {
         key_columns,
+        replaced_groups: newer_replaced,
         deletes,
         ..
     } = &newer.content
@@ -525,17 +535,22 @@ fn merge_tables(
         return Ok(newer);
     };
     let all = 0..max_parallelism;
-    let (key_columns, newer_deletes) = (*key_columns, deletes.clone());
+    let (mut key_columns, newer_deletes) = (*key_columns, deletes.clone());
+    let mut replaced = newer_replaced.clone();
     let mut chain = TableChain::new(max_parallelism);
     let (content, deletes) = match older.content {
         StateContent::Full(rows) => (StateContent::Full(rows), None),
         StateContent::Delta {
-            key_columns,
+            key_columns: older_key_columns,
+            replaced_groups,
             upserts,
             deletes,
         } => {
+            key_columns = key_columns.max(older_key_columns);
+            replaced.extend(replaced_groups);
             let content = StateContent::Delta {
-                key_columns,
+                key_columns: older_key_columns,
+                replaced_groups: Vec::new(),
                 upserts,
                 deletes: StateRows::default(),
             };
@@ -551,7 +566,17 @@ fn merge_tables(
         Some(mut deletes) => {
             // Deletes apply before upserts: those that came back may stay among them.
             deletes.append(newer_deletes);
-            StateTable::delta(newer.name, key_columns, rows, deletes)
+            let content = StateContent::Delta {
+                key_columns,
+                replaced_groups: replaced,
+                upserts: rows,
+                deletes,
+            };
+            StateTable {
+                name: newer.name,
+                scope,
+                content,
+            }
         }
     })
 }

@@ -200,6 +200,7 @@ fn only_the_key_groups_asked_for_are_read() {
     let mut chain = TableChain::new(MAX);
     let content = |from: i64, to: i64, v: i64| StateContent::Delta {
         key_columns: 3,
+        replaced_groups: Vec::new(),
         upserts: rows((from..to).map(|k| (k, v))),
         deletes: StateRows::default(),
     };
@@ -226,6 +227,7 @@ fn changes_with_other_keys_are_refused() {
     let mut chain = TableChain::new(MAX);
     let content = |key_columns| StateContent::Delta {
         key_columns,
+        replaced_groups: Vec::new(),
         upserts: rows(std::iter::once((1, 1))),
         deletes: StateRows::default(),
     };

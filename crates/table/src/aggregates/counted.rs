@@ -30,6 +30,9 @@ struct Entry {
     number: u64,
 }
 
+/// What a value takes in its map, besides its bytes.
+const ENTRY_BYTES: usize = 40;
+
 /// Values with counts, by group. Counts below 0 are kept for the values to come.
 pub(super) struct Counted {
     encoder: Encoder,
@@ -37,6 +40,8 @@ pub(super) struct Counted {
     groups: Vec<BTreeMap<Box<[u8]>, Entry>>,
     /// Numbers the values in the order in which they came.
     next_number: u64,
+    /// Of all values.
+    size_bytes: usize,
     finish: Finish,
 }
 
@@ -47,6 +52,7 @@ impl Counted {
             types: types.clone(),
             groups: Vec::new(),
             next_number: 0,
+            size_bytes: 0,
             finish,
         }))
     }
@@ -56,6 +62,7 @@ impl Counted {
         match values.get_mut(value) {
             Some(entry) if entry.count + change == 0 => {
                 values.remove(value);
+                self.size_bytes -= value.len() + ENTRY_BYTES;
             }
             Some(entry) => entry.count += change,
             None if change != 0 => {
@@ -63,6 +70,7 @@ impl Counted {
                 self.next_number += 1;
                 let count = change;
                 values.insert(value.into(), Entry { count, number });
+                self.size_bytes += value.len() + ENTRY_BYTES;
             }
             None => {}
         }
@@ -164,11 +172,14 @@ impl Accumulator for Counted {
     }
 
     fn clear(&mut self, groups: &[u32]) {
-        groups.iter().for_each(|&g| self.groups[g as usize].clear());
+        for &group in groups {
+            let values = std::mem::take(&mut self.groups[group as usize]);
+            let sizes = values.keys().map(|v| v.len() + ENTRY_BYTES);
+            self.size_bytes -= sizes.sum::<usize>();
+        }
     }
 
     fn size_bytes(&self) -> usize {
-        let values = self.groups.iter().flat_map(BTreeMap::keys);
-        values.map(|v| v.len() + 40).sum()
+        self.size_bytes + self.groups.capacity() * size_of::<BTreeMap<Box<[u8]>, Entry>>()
     }
 }

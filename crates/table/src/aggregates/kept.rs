@@ -49,6 +49,7 @@ pub(super) fn create(argument: &DataType, rule: Rule) -> Result<Box<dyn Accumula
         _ => Box::new(KeptBytes {
             encoder: Encoder::new(std::slice::from_ref(argument))?,
             values: Vec::new(),
+            num_bytes: 0,
             rule,
         }),
     })
@@ -133,6 +134,8 @@ impl<T: ArrowPrimitiveType> Accumulator for KeptNumbers<T> {
 struct KeptBytes {
     encoder: Encoder,
     values: Vec<Vec<u8>>,
+    /// Of all values.
+    num_bytes: usize,
     rule: Rule,
 }
 
@@ -145,6 +148,7 @@ impl KeptBytes {
     ) -> Result<()> {
         let rows = self.encoder.encode(std::slice::from_ref(column))?;
         let (kept, rule, nulls) = (&mut self.values, self.rule, column.logical_nulls());
+        let num_bytes = &mut self.num_bytes;
         each_row(groups, nulls.as_ref(), filter, None, |row, group, _| {
             let row = rows.row(row);
             let (kept, value) = (&mut kept[group], row.data());
@@ -156,6 +160,7 @@ impl KeptBytes {
                     Rule::Last => false,
                 };
             if !stays {
+                *num_bytes = *num_bytes + value.len() - kept.len();
                 kept.clear();
                 kept.extend_from_slice(value);
             }
@@ -198,14 +203,13 @@ impl Accumulator for KeptBytes {
     }
 
     fn clear(&mut self, groups: &[u32]) {
-        groups.iter().for_each(|&g| self.values[g as usize].clear());
+        for &group in groups {
+            let value = std::mem::take(&mut self.values[group as usize]);
+            self.num_bytes -= value.len();
+        }
     }
 
     fn size_bytes(&self) -> usize {
-        let values = self
-            .values
-            .iter()
-            .map(|v| v.capacity() + size_of::<Vec<u8>>());
-        values.sum()
+        self.num_bytes + self.values.capacity() * size_of::<Vec<u8>>()
     }
 }

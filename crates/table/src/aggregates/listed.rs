@@ -22,6 +22,8 @@ pub(super) struct Listed {
     encoder: Encoder,
     types: AggregateTypes,
     groups: Vec<List>,
+    /// Of all values.
+    size_bytes: usize,
     /// The argument whose NULLs are left out.
     skips_null_of: Option<usize>,
     finish: Finish,
@@ -52,8 +54,10 @@ impl List {
         self.ends.push(self.bytes.len());
     }
 
-    fn remove(&mut self, value: &[u8]) {
-        if let Some(index) = (0..self.ends.len()).find(|&i| self.get(i) == value) {
+    /// Whether it was there.
+    fn remove(&mut self, value: &[u8]) -> bool {
+        let index = (0..self.ends.len()).find(|&i| self.get(i) == value);
+        if let Some(index) = index {
             let start = self.start(index);
             self.bytes.drain(start..self.ends[index]);
             self.ends.remove(index);
@@ -61,6 +65,7 @@ impl List {
                 *end -= value.len();
             }
         }
+        index.is_some()
     }
 }
 
@@ -74,6 +79,7 @@ impl Listed {
             encoder: Encoder::new(&types.arguments)?,
             types: types.clone(),
             groups: Vec::new(),
+            size_bytes: 0,
             skips_null_of,
             finish,
         }))
@@ -109,10 +115,12 @@ impl Accumulator for Listed {
             .and_then(|i| arguments[i].logical_nulls());
         each_row(groups, nulls.as_ref(), filter, adds, |row, group, adds| {
             let row = rows.row(row);
+            let size = row.data().len() + size_of::<usize>();
             if adds {
                 self.groups[group].push(row.data());
-            } else {
-                self.groups[group].remove(row.data());
+                self.size_bytes += size;
+            } else if self.groups[group].remove(row.data()) {
+                self.size_bytes -= size;
             }
         });
         Ok(())
@@ -143,7 +151,9 @@ impl Accumulator for Listed {
         let rows = self.encoder.encode(&lists.columns)?;
         for (list, &group) in groups.iter().enumerate() {
             for item in lists.range(list) {
-                self.groups[group as usize].push(rows.row(item).data());
+                let value = rows.row(item);
+                self.groups[group as usize].push(value.data());
+                self.size_bytes += value.data().len() + size_of::<usize>();
             }
         }
         Ok(())
@@ -151,14 +161,12 @@ impl Accumulator for Listed {
 
     fn clear(&mut self, groups: &[u32]) {
         for &group in groups {
-            self.groups[group as usize] = List::default();
+            let list = std::mem::take(&mut self.groups[group as usize]);
+            self.size_bytes -= list.bytes.len() + list.ends.len() * size_of::<usize>();
         }
     }
 
     fn size_bytes(&self) -> usize {
-        let lists = self.groups.iter();
-        lists
-            .map(|l| l.bytes.capacity() + l.ends.capacity() * 8)
-            .sum()
+        self.size_bytes + self.groups.capacity() * size_of::<List>()
     }
 }

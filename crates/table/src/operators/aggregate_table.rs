@@ -10,7 +10,8 @@ use flott_core::changelog::{ChangelogBatch, adds};
 use flott_core::schema::{Column, Schema};
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
-use flott_state::GroupTable;
+use flott_core::operator::StateRows;
+use flott_state::{ChangeTracker, GroupTable};
 
 use super::evaluate::batch_of;
 use crate::aggregates::{Accumulator, AggregateCallConfig, Phase};
@@ -254,6 +255,7 @@ pub(crate) struct AggregateTable {
     accumulators: Accumulators,
     /// The group of each row of the last batch.
     row_groups: Vec<u32>,
+    changes: ChangeTracker,
 }
 
 impl AggregateTable {
@@ -263,6 +265,7 @@ impl AggregateTable {
             accumulators: Accumulators::new(layout)?,
             layout: layout.clone(),
             row_groups: Vec::new(),
+            changes: ChangeTracker::default(),
         })
     }
 
@@ -285,6 +288,7 @@ impl AggregateTable {
 
     /// Takes in the rows that were assigned last.
     pub fn take_in(&mut self, rows: &RecordBatch, adds: Option<&BooleanArray>) -> Result<()> {
+        self.changes.mark(&self.row_groups, self.groups.capacity());
         self.accumulators.take_in(&self.row_groups, rows, adds)
     }
 
@@ -292,6 +296,7 @@ impl AggregateTable {
     pub fn merge_columns(&mut self, columns: &[ArrayRef], num_rows: usize) -> Result<()> {
         let (keys, states) = columns.split_at(self.layout.num_keys());
         self.assign_keys(keys, num_rows)?;
+        self.changes.mark(&self.row_groups, self.groups.capacity());
         self.accumulators.merge(&self.row_groups, states)
     }
 
@@ -321,9 +326,52 @@ impl AggregateTable {
         Arc::new(UInt16Array::from_iter_values(of))
     }
 
-    pub fn remove(&mut self, groups: &[u32]) {
+    /// Removes groups; the next snapshot tells of it.
+    pub fn remove(&mut self, groups: &[u32], max_parallelism: usize) -> Result<()> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        if self.changes.is_on() {
+            let keys = self.state_keys(groups, max_parallelism)?;
+            let keys = state_batch(keys, groups.len())?;
+            self.changes.remove(groups, keys, self.groups.len());
+        }
         self.accumulators.clear(groups);
         self.groups.remove(groups);
+        Ok(())
+    }
+
+    /// The key groups and keys of these groups.
+    fn state_keys(&self, groups: &[u32], max_parallelism: usize) -> Result<Vec<ArrayRef>> {
+        let mut columns = vec![self.key_groups(groups, max_parallelism)];
+        columns.extend(self.groups.keys(groups)?);
+        Ok(columns)
+    }
+
+    /// Whether changes are known, so that a snapshot need not say everything.
+    pub fn knows_changes(&self) -> bool {
+        self.changes.is_on()
+    }
+
+    /// The groups that a snapshot has to tell: the changed, or all when changes are not known.
+    pub fn groups_to_tell(&self) -> Vec<u32> {
+        match self.changes.is_on() {
+            true => self.changes.changed(),
+            false => self.groups.groups(),
+        }
+    }
+
+    /// All has been told, now or by a restore: changes count from here. Gives the keys of groups
+    /// removed since the last time.
+    pub fn told(&mut self) -> StateRows {
+        let removed = self.changes.take_removed();
+        self.changes.begin();
+        removed
+    }
+
+    /// The next snapshot has to say everything.
+    pub fn forget_changes(&mut self) {
+        self.changes.stop();
     }
 
     /// Removes all groups and keeps the room for as many.
@@ -331,6 +379,7 @@ impl AggregateTable {
         let all: Vec<u32> = (0..self.groups.capacity() as u32).collect();
         self.accumulators.clear(&all);
         self.groups.clear();
+        self.changes.stop();
     }
 
     pub fn groups(&self) -> &GroupTable {
@@ -357,7 +406,7 @@ impl AggregateTable {
     }
 
     pub fn size_bytes(&self) -> usize {
-        self.groups.size_bytes() + self.accumulators.size_bytes()
+        self.groups.size_bytes() + self.accumulators.size_bytes() + self.changes.size_bytes()
     }
 }
 

@@ -126,8 +126,11 @@ impl GroupAggregate {
         let accumulators = self.table.accumulators();
         let gone = groups.iter().copied();
         let gone: Vec<u32> = gone.filter(|&g| !accumulators.has_rows(g)).collect();
-        self.table.remove(&gone);
-        Ok(())
+        self.table.remove(&gone, self.max_parallelism())
+    }
+
+    fn max_parallelism(&self) -> usize {
+        self.context.as_ref().map_or(1, |c| c.max_parallelism)
     }
 
     fn send_changes(
@@ -248,7 +251,7 @@ impl Operator for GroupAggregate {
         let ttl_ms = self.config.state_ttl_ms.unwrap_or(i64::MAX);
         let mut expired = self.table.groups().groups();
         expired.retain(|&g| self.updated_ms[g as usize].saturating_add(ttl_ms) <= now_ms);
-        self.table.remove(&expired);
+        self.table.remove(&expired, self.max_parallelism())?;
         let is_empty = self.table.groups().is_empty();
         self.next_sweep_ms = (!is_empty).then(|| now_ms.saturating_add(ttl_ms));
         Ok(())
@@ -267,20 +270,26 @@ impl Operator for GroupAggregate {
             return Ok(StateSnapshot::default());
         }
         self.report();
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let groups = self.table.groups().groups();
-        let mut columns = vec![self.table.key_groups(&groups, max_parallelism)];
+        let groups = self.table.groups_to_tell();
+        let mut columns = vec![self.table.key_groups(&groups, self.max_parallelism())];
         columns.extend(self.table.key_states(&groups)?);
         if self.config.state_ttl_ms.is_some() {
             let updated = groups.iter().map(|&g| self.updated_ms[g as usize]);
             columns.push(Arc::new(Int64Array::from_iter_values(updated)));
         }
+        let rows = state_batch(columns, groups.len())?;
+        let table = match self.table.knows_changes() {
+            true => {
+                let key_columns = 1 + self.layout.num_keys();
+                StateTable::delta(GROUPS, key_columns, rows, self.table.told())
+            }
+            false => {
+                self.table.told();
+                StateTable::full(GROUPS, StateScope::Keyed, rows)
+            }
+        };
         Ok(StateSnapshot {
-            tables: vec![StateTable::full(
-                GROUPS,
-                StateScope::Keyed,
-                state_batch(columns, groups.len())?,
-            )],
+            tables: vec![table],
         })
     }
 
@@ -288,6 +297,20 @@ impl Operator for GroupAggregate {
         for batch in snapshot.table(GROUPS) {
             self.restore_batch(&batch?)?;
         }
+        self.table.told();
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.table.forget_changes();
+    }
+
+    fn state_bytes(&self) -> usize {
+        let marks = self.touched_in.capacity() + self.updated_ms.capacity();
+        self.table.size_bytes() + marks * 8
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
     }
 }

@@ -12,7 +12,7 @@ use flott_core::operator::{
 };
 use flott_core::time::MIN_WATERMARK;
 use flott_core::{Error, Result};
-use flott_state::GroupTable;
+use flott_state::{ChangeTracker, GroupTable};
 
 use super::SessionWindowAggregateConfig;
 use super::sessions::{Session, Sessions};
@@ -26,6 +26,8 @@ use crate::operators::window_tvf::WindowTime;
 const SESSIONS: &str = "sessions";
 /// How far sessions have been sent.
 const PROGRESS: &str = "progress";
+/// The start of a session that no snapshot has told of.
+const UNTOLD: i64 = i64::MIN;
 /// The session of a late row.
 const LATE: u32 = u32::MAX;
 
@@ -40,6 +42,10 @@ pub(super) struct SessionWindowAggregate {
     /// By the sessions' numbers.
     accumulators: Accumulators,
     progress: i64,
+    /// By the sessions' numbers.
+    changes: ChangeTracker,
+    /// By number the start that the last snapshot told, which is part of the session's key there.
+    told_starts: Vec<i64>,
 }
 
 impl SessionWindowAggregate {
@@ -71,6 +77,8 @@ impl SessionWindowAggregate {
             sessions: Sessions::default(),
             accumulators: Accumulators::new(&layout)?,
             progress: MIN_WATERMARK,
+            changes: ChangeTracker::default(),
+            told_starts: Vec::new(),
             layout,
             config,
         })
@@ -114,6 +122,8 @@ impl SessionWindowAggregate {
         let into: Vec<u32> = merged.iter().map(|&n| self.sessions.root(n)).collect();
         let states = self.accumulators.states(&merged)?;
         self.accumulators.merge(&into, &states)?;
+        self.changes.mark(&into, self.sessions.capacity());
+        self.forget_told(&merged)?;
         self.accumulators.clear(&merged);
         self.sessions.release(merged);
         Ok(())
@@ -129,6 +139,7 @@ impl SessionWindowAggregate {
         let is_kept = BooleanArray::from_iter(numbers.iter().map(|&n| Some(n != LATE)));
         let num_late = is_kept.false_count();
         if num_late == 0 {
+            self.changes.mark(&numbers, self.sessions.capacity());
             return self.accumulators.take_in(&numbers, rows, adds);
         }
         if let Some(context) = &self.context {
@@ -141,6 +152,7 @@ impl SessionWindowAggregate {
             None => None,
         };
         let numbers: Vec<u32> = numbers.into_iter().filter(|&n| n != LATE).collect();
+        self.changes.mark(&numbers, self.sessions.capacity());
         self.accumulators.take_in(&numbers, &rows, adds.as_ref())?;
         self.forget_keys(self.row_keys.clone());
         Ok(())
@@ -174,6 +186,7 @@ impl SessionWindowAggregate {
             self.send(&shown, out)?;
         }
         let numbers: Vec<u32> = closed.iter().map(|&(n, _)| n).collect();
+        self.forget_told(&numbers)?;
         self.accumulators.clear(&numbers);
         self.forget_keys(closed.iter().map(|(_, s)| s.key).collect());
         Ok(())
@@ -193,6 +206,88 @@ impl SessionWindowAggregate {
         bounds.append(&self.config.properties, schema, &mut columns)?;
         let batch = batch_of(schema.clone(), columns, numbers.len())?;
         out.emit(ChangelogBatch::insert_only(batch))
+    }
+
+    fn max_parallelism(&self) -> usize {
+        self.context.as_ref().map_or(1, |c| c.max_parallelism)
+    }
+
+    /// Key groups, starts and keys of sessions with these starts.
+    fn state_keys(&self, numbers: &[u32], starts: Vec<i64>) -> Result<Vec<ArrayRef>> {
+        let sessions: Vec<Session> = numbers.iter().map(|&n| self.sessions.get(n)).collect();
+        let max_parallelism = self.max_parallelism();
+        let key_groups = sessions.iter();
+        let key_groups = key_groups.map(|s| self.keys.key_group(s.key, max_parallelism));
+        let key_groups: ArrayRef = Arc::new(UInt16Array::from_iter_values(key_groups));
+        let mut columns = vec![key_groups, Arc::new(Int64Array::from(starts))];
+        columns.extend(self.key_columns(&sessions)?);
+        Ok(columns)
+    }
+
+    /// What the last snapshot told of these sessions holds no more: the next will say so.
+    fn forget_told(&mut self, numbers: &[u32]) -> Result<()> {
+        if !self.changes.is_on() {
+            return Ok(());
+        }
+        let told_start = |n: u32| self.told_starts.get(n as usize).copied().unwrap_or(UNTOLD);
+        let told = numbers.iter().copied();
+        let told: Vec<u32> = told.filter(|&n| told_start(n) != UNTOLD).collect();
+        let starts: Vec<i64> = told.iter().map(|&n| told_start(n)).collect();
+        let keys = state_batch(self.state_keys(&told, starts)?, told.len())?;
+        for &number in &told {
+            self.told_starts[number as usize] = UNTOLD;
+        }
+        let num_left = self.sessions.capacity();
+        self.changes.remove(numbers, keys, num_left);
+        Ok(())
+    }
+
+    fn sessions_table(&mut self) -> Result<StateTable> {
+        let says_changes = self.changes.is_on();
+        let numbers = match says_changes {
+            true => self.changes.changed(),
+            false => {
+                self.told_starts.clear();
+                self.sessions.open()
+            }
+        };
+        let starts = numbers.iter().map(|&n| self.sessions.get(n).start);
+        let starts: Vec<i64> = starts.collect();
+        self.told_starts.resize(self.sessions.capacity(), UNTOLD);
+        let moved = numbers.iter().zip(&starts).filter(|&(&number, &start)| {
+            let told = self.told_starts[number as usize];
+            told != UNTOLD && told != start
+        });
+        let moved: Vec<u32> = moved.map(|(&number, _)| number).collect();
+        self.forget_told(&moved)?;
+        let mut columns = self.state_keys(&numbers, starts)?;
+        let ends = numbers.iter().map(|&n| self.sessions.get(n).end);
+        columns.push(Arc::new(Int64Array::from_iter_values(ends)));
+        columns.extend(self.accumulators.states(&numbers)?);
+        let rows = state_batch(columns, numbers.len())?;
+        self.told(&numbers);
+        let gone = self.changes.take_removed();
+        // It may have stopped itself just now.
+        let says_changes = says_changes && self.changes.is_on();
+        self.changes.begin();
+        if !says_changes {
+            return Ok(StateTable::full(SESSIONS, StateScope::Keyed, rows));
+        }
+        let key_columns = 2 + self.layout.num_keys();
+        Ok(StateTable::delta(SESSIONS, key_columns, rows, gone))
+    }
+
+    /// These sessions have been told as they are now.
+    fn told(&mut self, numbers: &[u32]) {
+        self.told_starts.resize(self.sessions.capacity(), UNTOLD);
+        for &number in numbers {
+            self.told_starts[number as usize] = self.sessions.get(number).start;
+        }
+    }
+
+    fn size_bytes(&self) -> usize {
+        let sessions = self.sessions.size_bytes() + self.told_starts.capacity() * 8;
+        self.keys.size_bytes() + self.accumulators.size_bytes() + sessions
     }
 
     fn key_columns(&self, sessions: &[Session]) -> Result<Vec<ArrayRef>> {
@@ -219,13 +314,13 @@ impl SessionWindowAggregate {
     }
 
     fn restore_batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        let (keys, rest) = batch.columns()[1..].split_at(self.layout.num_keys());
-        let (states, bounds) = rest.split_at(rest.len() - 2);
+        let (keys, rest) = batch.columns()[2..].split_at(self.layout.num_keys());
+        let (ends, states) = rest.split_at(1);
         self.keys
             .assign(keys, batch.num_rows(), &mut self.row_keys)?;
         self.sessions.resize_keys(self.keys.capacity());
-        let starts = bounds[0].as_primitive::<Int64Type>().values();
-        let ends = bounds[1].as_primitive::<Int64Type>().values();
+        let starts = batch.column(1).as_primitive::<Int64Type>().values();
+        let ends = ends[0].as_primitive::<Int64Type>().values();
         let rows = self.row_keys.iter().zip(starts).zip(ends);
         let numbers = rows.map(|((&key, &start), &end)| self.sessions.create(key, start, end));
         let numbers: Vec<u32> = numbers.collect();
@@ -286,31 +381,18 @@ impl Operator for SessionWindowAggregate {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let numbers = self.sessions.open();
-        let sessions: Vec<Session> = numbers.iter().map(|&n| self.sessions.get(n)).collect();
-        let key_groups = sessions.iter();
-        let key_groups = key_groups.map(|s| self.keys.key_group(s.key, max_parallelism));
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt16Array::from_iter_values(key_groups))];
-        columns.extend(self.key_columns(&sessions)?);
-        columns.extend(self.accumulators.states(&numbers)?);
-        let starts = Int64Array::from_iter_values(sessions.iter().map(|s| s.start));
-        let ends = Int64Array::from_iter_values(sessions.iter().map(|s| s.end));
-        columns.extend([Arc::new(starts) as ArrayRef, Arc::new(ends)]);
         if let Some(context) = &self.context {
-            let size = self.keys.size_bytes() + self.accumulators.size_bytes();
-            context.metrics.num_keys.set(self.keys.len() as i64);
-            context.metrics.state_size_bytes.set(size as i64);
+            let metrics = &context.metrics;
+            metrics.num_keys.set(self.keys.len() as i64);
+            metrics.state_size_bytes.set(self.size_bytes() as i64);
         }
+        let sessions = self.sessions_table()?;
         let progress: ArrayRef = Arc::new(Int64Array::from_value(self.progress, 1));
+        let progress = state_batch(vec![progress], 1)?;
         Ok(StateSnapshot {
             tables: vec![
-                StateTable::full(
-                    SESSIONS,
-                    StateScope::Keyed,
-                    state_batch(columns, numbers.len())?,
-                ),
-                StateTable::full(PROGRESS, StateScope::Union, state_batch(vec![progress], 1)?),
+                sessions,
+                StateTable::full(PROGRESS, StateScope::Union, progress),
             ],
         })
     }
@@ -328,6 +410,24 @@ impl Operator for SessionWindowAggregate {
         for batch in snapshot.table(SESSIONS) {
             self.restore_batch(&batch?)?;
         }
+        self.told(&self.sessions.open());
+        self.changes.begin();
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.changes.stop();
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.size_bytes()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        if self.is_proctime() {
+            return None;
+        }
+        let next = self.sessions.next_end();
+        Some(next.map_or(i64::MAX, |end| self.wall.epoch(end - 1)))
     }
 }

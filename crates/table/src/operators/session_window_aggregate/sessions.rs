@@ -171,6 +171,12 @@ impl Sessions {
         closed
     }
 
+    /// About how many bytes are held.
+    pub fn size_bytes(&self) -> usize {
+        let session = size_of::<Session>() + 4 + size_of::<(i64, u32)>() + 4;
+        self.sessions.capacity() * session + self.by_key.capacity() * size_of::<Vec<u32>>()
+    }
+
     /// Whether a key has no session.
     pub fn is_without(&self, key: u32) -> bool {
         self.by_key[key as usize].is_empty()

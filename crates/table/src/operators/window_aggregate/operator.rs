@@ -8,10 +8,11 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::operator::{
-    Operator, OperatorContext, Output, StateScope, StateSnapshot, StateTable,
+    Operator, OperatorContext, Output, StateRows, StateScope, StateSnapshot, StateTable,
 };
 use flott_core::time::MIN_WATERMARK;
 use flott_core::{Error, Result};
+use flott_state::ChangeTracker;
 
 use super::runs::{Run, for_each_slice, runs_of_bounds, runs_of_times};
 use super::slicing::{Slice, Slicing};
@@ -45,6 +46,8 @@ pub(super) struct WindowAggregate {
     num_rows_held: usize,
     /// The watermark, or the processing time, up to which windows have closed.
     progress: i64,
+    /// Keys in slices that have gone since the last snapshot, which told of them.
+    gone: ChangeTracker,
 }
 
 impl WindowAggregate {
@@ -82,6 +85,7 @@ impl WindowAggregate {
             slices: BTreeMap::new(),
             spare: Vec::new(),
             progress: MIN_WATERMARK,
+            gone: ChangeTracker::default(),
         })
     }
 
@@ -159,6 +163,24 @@ impl WindowAggregate {
         })
     }
 
+    /// Drops a slice; the next snapshot tells of it if one before told of the slice.
+    fn forget(&mut self, slice: Slice, table: AggregateTable) -> Result<()> {
+        if self.gone.is_on() && table.knows_changes() {
+            let groups = table.groups().groups();
+            let mut keys = slice_keys(&table, slice, &groups, self.max_parallelism());
+            keys.extend(table.groups().keys(&groups)?);
+            let num_left = self.num_groups();
+            self.gone
+                .remove(&[], state_batch(keys, groups.len())?, num_left);
+        }
+        self.recycle(table);
+        Ok(())
+    }
+
+    fn max_parallelism(&self) -> usize {
+        self.context.as_ref().map_or(1, |c| c.max_parallelism)
+    }
+
     fn recycle(&mut self, mut table: AggregateTable) {
         if self.spare.len() < MAX_SPARE_TABLES {
             table.clear();
@@ -180,7 +202,7 @@ impl WindowAggregate {
                 break;
             }
             self.send_window(window, slice, out)?;
-            self.drop_slices(window.end);
+            self.drop_slices(window.end)?;
             fired = window;
         }
         self.progress = progress;
@@ -208,7 +230,7 @@ impl WindowAggregate {
             Slicing::Whole | Slicing::Tumble { .. } => {
                 if let Some(table) = self.slices.remove(&slice) {
                     self.send(&table, window, out)?;
-                    self.recycle(table);
+                    self.forget(slice, table)?;
                 }
                 Ok(())
             }
@@ -251,7 +273,7 @@ impl WindowAggregate {
             if let Some(whole) = self.slices.get_mut(&base) {
                 whole.merge_table(&part)?;
             }
-            self.recycle(part);
+            self.forget(slice, part)?;
         }
         Ok(Some(base))
     }
@@ -279,7 +301,7 @@ impl WindowAggregate {
     }
 
     /// Drops the slices whose last window has been sent.
-    fn drop_slices(&mut self, fired_end: i64) {
+    fn drop_slices(&mut self, fired_end: i64) -> Result<()> {
         let slicing = self.slicing;
         let is_done = |slice: &Slice| {
             slicing != Slicing::Whole
@@ -290,8 +312,56 @@ impl WindowAggregate {
         let done: Vec<Slice> = self.slices.keys().copied().filter(is_done).collect();
         for slice in done {
             if let Some(table) = self.slices.remove(&slice) {
-                self.recycle(table);
+                self.forget(slice, table)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Slices with their keys and partial states, or what has changed of them.
+    fn slices_table(&mut self) -> Result<StateTable> {
+        let max_parallelism = self.max_parallelism();
+        let says_changes = self.gone.is_on();
+        let mut rows = StateRows::default();
+        for (&slice, table) in &mut self.slices {
+            if !says_changes {
+                table.forget_changes();
+            }
+            let groups = table.groups_to_tell();
+            let mut columns = slice_keys(table, slice, &groups, max_parallelism);
+            columns.extend(table.key_states(&groups)?);
+            rows.push(state_batch(columns, groups.len())?);
+            table.told();
+        }
+        let gone = self.gone.take_removed();
+        self.gone.begin();
+        if !says_changes {
+            return Ok(StateTable::full(SLICES, StateScope::Keyed, rows));
+        }
+        let key_columns = 3 + self.layout.num_keys();
+        Ok(StateTable::delta(SLICES, key_columns, rows, gone))
+    }
+
+    /// What the local phase holds: not keyed.
+    fn local_table(&self) -> Result<StateTable> {
+        let batches = self.slices.iter().map(|(&slice, table)| {
+            let groups = table.groups().groups();
+            state_batch(slice_columns(table, slice, &groups)?, groups.len())
+        });
+        let batches: StateRows = batches.collect::<Result<_>>()?;
+        Ok(StateTable::full(SLICES, StateScope::Split, batches))
+    }
+
+    fn size_bytes(&self) -> usize {
+        let tables = self.slices.values().chain(&self.spare);
+        tables.map(AggregateTable::size_bytes).sum()
+    }
+
+    fn report(&self) {
+        if let Some(context) = &self.context {
+            let metrics = &context.metrics;
+            metrics.num_keys.set(self.num_groups() as i64);
+            metrics.state_size_bytes.set(self.size_bytes() as i64);
         }
     }
 
@@ -352,18 +422,31 @@ impl WindowAggregate {
 
     fn restore_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         // The local phase's state is not keyed.
-        let is_local = self.config.phase == Phase::Local;
-        let columns = &batch.columns()[usize::from(!is_local)..];
+        let mut columns = batch.columns().to_vec();
+        if self.config.phase != Phase::Local {
+            let start_and_end = columns.drain(..3).skip(1).collect::<Vec<_>>();
+            columns.extend(start_and_end);
+        }
         let width = columns.len() - 2;
         let runs = runs_of_bounds(&columns[width], &columns[width + 1])?;
-        let picked = batch.project(
-            &(batch.num_columns() - columns.len()..batch.num_columns()).collect::<Vec<_>>(),
-        )?;
+        let picked = state_batch(columns, batch.num_rows())?;
         for_each_slice(&picked, None, runs, |slice, rows, _| {
             let table = self.slice_table(slice)?;
             table.merge_columns(&rows.columns()[..width], rows.num_rows())
         })
     }
+}
+
+/// Key groups, start and end of a slice.
+fn slice_keys(
+    table: &AggregateTable,
+    slice: Slice,
+    groups: &[u32],
+    max_parallelism: usize,
+) -> Vec<ArrayRef> {
+    let bound = |ms: i64| -> ArrayRef { Arc::new(Int64Array::from_value(ms, groups.len())) };
+    let key_groups = table.key_groups(groups, max_parallelism);
+    vec![key_groups, bound(slice.start), bound(slice.end)]
 }
 
 /// Keys, partial states, start and end of a slice.
@@ -502,34 +585,17 @@ impl Operator for WindowAggregate {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let is_local = self.config.phase == Phase::Local;
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let mut batches = Vec::new();
-        let (mut num_keys, mut size_bytes) = (0, 0);
-        for (&slice, table) in &self.slices {
-            let groups = table.groups().groups();
-            let mut columns = Vec::new();
-            if !is_local {
-                columns.push(table.key_groups(&groups, max_parallelism));
-            }
-            columns.extend(slice_columns(table, slice, &groups)?);
-            batches.push(state_batch(columns, groups.len())?);
-            num_keys += groups.len();
-            size_bytes += table.size_bytes();
-        }
-        if let Some(context) = &self.context {
-            context.metrics.num_keys.set(num_keys as i64);
-            context.metrics.state_size_bytes.set(size_bytes as i64);
-        }
-        let progress: ArrayRef = Arc::new(Int64Array::from_value(self.progress, 1));
-        let scope = match is_local {
-            true => StateScope::Split,
-            false => StateScope::Keyed,
+        self.report();
+        let slices = match self.config.phase {
+            Phase::Local => self.local_table()?,
+            _ => self.slices_table()?,
         };
+        let progress: ArrayRef = Arc::new(Int64Array::from_value(self.progress, 1));
+        let progress = state_batch(vec![progress], 1)?;
         Ok(StateSnapshot {
             tables: vec![
-                StateTable::full(SLICES, scope, batches),
-                StateTable::full(PROGRESS, StateScope::Union, state_batch(vec![progress], 1)?),
+                slices,
+                StateTable::full(PROGRESS, StateScope::Union, progress),
             ],
         })
     }
@@ -547,6 +613,30 @@ impl Operator for WindowAggregate {
         for batch in snapshot.table(SLICES) {
             self.restore_batch(&batch?)?;
         }
+        self.slices.values_mut().for_each(|table| {
+            table.told();
+        });
+        self.gone.begin();
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.gone.stop();
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.size_bytes()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        let none = Slice {
+            start: i64::MIN,
+            end: i64::MIN,
+        };
+        if self.config.time.is_proctime() {
+            return None;
+        }
+        let next = self.next_window(none);
+        Some(next.map_or(i64::MAX, |(window, _)| self.wall.epoch(window.end - 1)))
     }
 }
