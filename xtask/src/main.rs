@@ -39,6 +39,8 @@ enum Task {
     },
     /// Gets another system that tests run against, into the user's cache folder: `kafka`.
     Systems { name: String },
+    /// The long forms of tests: 50 kills of a job between Kafka topics, 10 restarts of the broker.
+    Soak,
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
     Oracle {
         /// Part of a case's name.
@@ -71,6 +73,12 @@ fn main() -> Result<()> {
             run(&root, "cargo", &args, &env)
         }
         Task::Systems { name } => systems::get(&name),
+        Task::Soak => {
+            let args = ["test", "--release", "-p", "flott-cli", "--test", "systems"];
+            let only = ["--", "kills_and_restarts"];
+            let args = [args.as_slice(), only.as_slice()].concat();
+            run(&root, "cargo", &args, &[("FLOTT_SOAK", "1")])
+        }
         Task::Oracle { filter } => {
             let mut args = vec![
                 "test",
