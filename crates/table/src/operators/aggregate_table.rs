@@ -7,10 +7,10 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType as ArrowType, Field, Int64Type, Schema as ArrowSchema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::{ChangelogBatch, adds};
+use flott_core::operator::StateRows;
 use flott_core::schema::{Column, Schema};
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
-use flott_core::operator::StateRows;
 use flott_state::{ChangeTracker, GroupTable};
 
 use super::evaluate::batch_of;

@@ -356,6 +356,10 @@ impl Operator for RowOfKey {
         Ok(())
     }
 
+    fn state_bytes(&self) -> usize {
+        self.store.size_bytes() + self.partitions.size_bytes()
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         let (mut key_groups, mut slots) = (Vec::new(), Vec::new());
@@ -367,7 +371,7 @@ impl Operator for RowOfKey {
             }
         }
         if let Some(context) = &self.context {
-            let size = self.store.size_bytes() + self.partitions.size_bytes();
+            let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
         let rows = self.store.rows(&slots)?;

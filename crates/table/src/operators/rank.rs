@@ -319,10 +319,14 @@ impl Operator for Rank {
         Ok(())
     }
 
+    fn state_bytes(&self) -> usize {
+        self.rows.size_bytes()
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         if let Some(context) = &self.context {
-            let size = self.rows.size_bytes();
+            let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
         Ok(StateSnapshot {

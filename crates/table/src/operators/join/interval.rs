@@ -361,9 +361,7 @@ impl IntervalJoin {
 
     fn report(&self) {
         if let Some(context) = &self.context {
-            let sides = self.sides.iter();
-            let sides: usize = sides.map(|s| s.store.size_bytes()).sum();
-            let size = sides + self.keys.size_bytes();
+            let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
             context.metrics.num_keys.set(self.keys.len() as i64);
         }
@@ -430,6 +428,11 @@ impl Operator for IntervalJoin {
 
     fn on_timer(&mut self, _now_ms: i64, out: &mut dyn Output) -> Result<()> {
         self.clean_up(out)
+    }
+
+    fn state_bytes(&self) -> usize {
+        let sides = self.sides.iter().map(|s| s.store.size_bytes());
+        sides.sum::<usize>() + self.keys.size_bytes()
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {

@@ -414,11 +414,15 @@ impl Operator for RegularJoin {
         self.forget(groups)
     }
 
+    fn state_bytes(&self) -> usize {
+        let sides: usize = self.sides.iter().map(Side::size_bytes).sum();
+        sides + self.keys.size_bytes()
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         if let Some(context) = &self.context {
-            let sides: usize = self.sides.iter().map(Side::size_bytes).sum();
-            let size = sides + self.keys.size_bytes();
+            let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
         let sides = self.sides.iter();

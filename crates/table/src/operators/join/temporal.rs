@@ -283,6 +283,11 @@ impl Operator for TemporalJoin {
         out.watermark(watermark)
     }
 
+    fn state_bytes(&self) -> usize {
+        let stores: usize = self.stores.iter().map(RowStore::size_bytes).sum();
+        stores + self.keys.size_bytes()
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let waiting: Vec<Waiting> = self.waiting.values().flatten().copied().collect();
         let slots: Vec<u32> = waiting.iter().map(|w| w.slot).collect();
@@ -299,8 +304,7 @@ impl Operator for TemporalJoin {
         ];
         let right = self.table(SideName::Right, &slots, extra)?;
         if let Some(context) = &self.context {
-            let stores: usize = self.stores.iter().map(RowStore::size_bytes).sum();
-            let size = stores + self.keys.size_bytes();
+            let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
         Ok(StateSnapshot {

@@ -273,3 +273,54 @@ fn crashes_change_no_lookup_join() {
         crash_everywhere(&lookup(kind), &script, &[1, 2]).unwrap();
     }
 }
+
+/// Rounds of new keys, each `1000` ms later; the bytes of state after each.
+fn bytes_over_time(
+    open: &mut OpenHarness,
+    mut pass: impl FnMut(&mut OpenHarness, i64),
+) -> Vec<usize> {
+    let mut bytes = Vec::new();
+    for round in 0..40i64 {
+        let time = round * 1_000;
+        let line = |n: i64| format!("{} | {} | {n}", round * 1_000 + n, time + n % 100);
+        let lines: Vec<String> = (0..500).map(line).collect();
+        let text = lines.join("\n");
+        open.process(0, &text).unwrap();
+        open.process(1, &text).unwrap();
+        pass(open, time);
+        open.drain();
+        bytes.push(open.state_bytes());
+    }
+    bytes
+}
+
+/// After the first rounds the state is no bigger than then, however many keys have come.
+fn assert_level(bytes: &[usize]) {
+    let (early, late) = (&bytes[5..15], &bytes[30..]);
+    let most = early.iter().max().unwrap();
+    assert!(*most > 10_000, "{bytes:?}");
+    assert!(late.iter().all(|b| b <= most), "{bytes:?}");
+}
+
+#[test]
+fn the_watermark_bounds_an_interval_joins_state() {
+    let mut open = interval(JoinKind::Inner, false).open().unwrap();
+    let bytes = bytes_over_time(&mut open, |open, time| open.watermark(time).unwrap());
+    assert_level(&bytes);
+}
+
+#[test]
+fn the_ttl_bounds_a_regular_joins_state() {
+    let config = RegularJoinConfig {
+        inputs: inputs_of(JoinKind::Inner, &timed("v"), &timed("w"), None),
+        left_is_append: true,
+        right_is_append: true,
+        left_ttl_ms: Some(2_000),
+        right_ttl_ms: Some(2_000),
+    };
+    let inputs = config.inputs.clone();
+    let harness = harness_of(config, &inputs, timed("v"), timed("w"));
+    let mut open = harness.open().unwrap();
+    let bytes = bytes_over_time(&mut open, |open, time| open.advance_time(time).unwrap());
+    assert_level(&bytes);
+}

@@ -112,6 +112,10 @@ impl Operator for WindowJoin {
         out.watermark(watermark)
     }
 
+    fn state_bytes(&self) -> usize {
+        self.stores.iter().map(RowStore::size_bytes).sum()
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         let table = |side: SideName| {
@@ -123,7 +127,7 @@ impl Operator for WindowJoin {
         };
         let tables = vec![table(SideName::Left)?, table(SideName::Right)?];
         if let Some(context) = &self.context {
-            let size: usize = self.stores.iter().map(RowStore::size_bytes).sum();
+            let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
         Ok(StateSnapshot { tables })
