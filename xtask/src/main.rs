@@ -41,6 +41,8 @@ enum Task {
     Systems { name: String },
     /// Write the pages about connectors and formats from their lists of options.
     Docs,
+    /// The long forms of tests: 50 kills of a job between Kafka topics, 10 restarts of the broker.
+    Soak,
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
     Oracle {
         /// Part of a case's name.
@@ -76,6 +78,12 @@ fn main() -> Result<()> {
         Task::Docs => {
             let args = ["run", "--release", "--", "docs", "docs"];
             run(&root, "cargo", &args, &[])
+        }
+        Task::Soak => {
+            let args = ["test", "--release", "-p", "flott-cli", "--test", "systems"];
+            let only = ["--", "kills_and_restarts"];
+            let args = [args.as_slice(), only.as_slice()].concat();
+            run(&root, "cargo", &args, &[("FLOTT_SOAK", "1")])
         }
         Task::Oracle { filter } => {
             let mut args = vec![
