@@ -20,6 +20,14 @@ pub fn exit_code(error: &Error, while_running: bool) -> ExitCode {
     })
 }
 
+/// What a command ends with: its own code, or that of the error, which is told.
+pub fn exit_of(result: flott_core::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("{}", render(&error, "", ""));
+        exit_code(&error, false)
+    })
+}
+
 /// `error[CODE]: message`, then the line of `source` where it stands.
 pub fn render(error: &Error, file: &str, source: &str) -> String {
     let mut text = format!("error[{}]: {}", error.code(), error.message());

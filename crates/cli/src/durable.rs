@@ -156,7 +156,7 @@ pub fn finished_at(time_ms: i64) -> String {
 }
 
 /// `250 ms`, `3 s`, `5 min`, `2 h`, `4 d`.
-fn duration(ms: i64) -> String {
+pub fn duration(ms: i64) -> String {
     match ms.max(0) {
         ms if ms < 1_000 => format!("{ms} ms"),
         ms if ms < 120_000 => format!("{} s", ms / 1_000),

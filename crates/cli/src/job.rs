@@ -1,5 +1,6 @@
 //! Runs statements one after the other: jobs on the embedded engine, their rows to a writer.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,10 +19,12 @@ use flott_sql::parser::{FailedStatement, ParsedStatement};
 use flott_sql::planner::PlannedQuery;
 use flott_sql::session::{Session, StatementResult};
 
+use crate::control::ControlServer;
 use crate::durable::{Durability, describe, finished_at};
 use crate::environment::available_parallelism;
 use crate::output::ResultWriter;
 use crate::progress::Progress;
+use crate::snapshots::local_path;
 
 /// A statement that failed.
 pub struct Failure {
@@ -61,6 +64,7 @@ pub struct Executor {
     writer: Box<dyn ResultWriter>,
     interrupt: Interrupt,
     is_cancelled: bool,
+    is_stopped: bool,
     durability: Durability,
 }
 
@@ -71,6 +75,7 @@ impl Executor {
             writer,
             interrupt: Interrupt::install(),
             is_cancelled: false,
+            is_stopped: false,
             durability: Durability::default(),
         }
     }
@@ -83,6 +88,11 @@ impl Executor {
     /// Whether the last job was stopped by Ctrl-C.
     pub fn is_cancelled(&self) -> bool {
         self.is_cancelled
+    }
+
+    /// Whether the last job was stopped by `flott stop`: the script is not to go on.
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped
     }
 
     /// Rows one column a line, for the next results.
@@ -208,7 +218,9 @@ impl Executor {
             let written = self.writer.done(number, &message);
             return written.map_err(|e| Failure::output(&e));
         }
+        let place = Place::of(&settings);
         let job = run_job(graph, settings).map_err(Failure::statement)?;
+        let control = place.and_then(|place| place.serve(&name, &job));
         let progress = Progress::start();
         loop {
             let has_ended = job.wait_timeout(TICK);
@@ -221,8 +233,18 @@ impl Executor {
             self.follow(&job, &progress)?;
         }
         progress.clear();
-        let report = rows_of(job.wait())?;
-        let message = format!("{name}: {} rows in, {} rows out", report.0, report.1);
+        drop(control);
+        let result = job.wait();
+        let mut how = String::new();
+        if let Ok(report) = &result
+            && report.outcome == JobOutcome::Stopped
+        {
+            self.is_stopped = true;
+            let path = report.savepoint.as_deref().unwrap_or_default();
+            how = format!("; stopped with {path}");
+        }
+        let report = rows_of(result)?;
+        let message = format!("{name}: {} rows in, {} rows out{how}", report.0, report.1);
         self.writer
             .done(number, &message)
             .map_err(|e| Failure::output(&e))
@@ -265,6 +287,34 @@ impl Executor {
     /// Rows in and out of a job that has ended.
     fn finish(&mut self, handle: &JobHandle) -> Result<(u64, u64), Failure> {
         rows_of(handle.wait())
+    }
+}
+
+/// Where a named job is controlled from.
+struct Place {
+    /// The job's folder.
+    folder: PathBuf,
+    savepoint_dir: Option<String>,
+}
+
+impl Place {
+    /// `None` for a job without a name, or whose state folder is not on this machine.
+    fn of(settings: &JobSettings) -> Option<Self> {
+        let dir = settings.durability.dir.as_deref().and_then(local_path)?;
+        Some(Self {
+            folder: PathBuf::from(dir).join(settings.job_id.as_ref()?),
+            savepoint_dir: settings.durability.savepoint_dir.clone(),
+        })
+    }
+
+    /// A job that cannot be controlled runs all the same.
+    fn serve(self, name: &str, job: &RunningJob) -> Option<ControlServer> {
+        let started = ControlServer::start(&self.folder, name, job.clone(), self.savepoint_dir);
+        started
+            .inspect_err(|error| {
+                eprintln!("warning: {name} cannot be controlled by other processes: {error}");
+            })
+            .ok()
     }
 }
 

@@ -1,12 +1,14 @@
 //! `flott`: stream and batch processing with Flink SQL, in one binary.
 
 mod commands;
+mod control;
 mod diagnostics;
 mod durable;
 mod environment;
 mod job;
 mod output;
 mod progress;
+mod snapshots;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,16 @@ enum Command {
     Run(commands::run::RunArgs),
     /// Type statements and see their results; or run some with -e and -f.
     Sql(commands::sql::SqlArgs),
+    /// List the jobs of a state folder.
+    Jobs(commands::control::JobsArgs),
+    /// Take a savepoint of a running job.
+    Savepoint(commands::control::SavepointArgs),
+    /// Stop a running job with a last checkpoint, or with a savepoint.
+    Stop(commands::control::StopArgs),
+    /// Look into checkpoints and savepoints.
+    State(commands::state::StateArgs),
+    /// Say which state a changed script would keep, before it runs.
+    Restore(commands::restore::RestoreArgs),
     /// Measure this build on this machine.
     Bench(commands::bench::BenchArgs),
     /// Write the pages about connectors and formats.
@@ -76,6 +88,11 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(args) => commands::run::run(&args),
         Command::Sql(args) => commands::sql::run(&args),
+        Command::Jobs(args) => commands::control::jobs(&args),
+        Command::Savepoint(args) => commands::control::savepoint(&args),
+        Command::Stop(args) => commands::control::stop(&args),
+        Command::State(args) => commands::state::run(&args),
+        Command::Restore(args) => commands::restore::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Docs(args) => commands::docs::run(&args),
         Command::Version => {

@@ -271,13 +271,23 @@ impl JobHandle {
 
     /// Asks for a savepoint in a new folder below `folder`; the job goes on.
     pub fn trigger_savepoint(&self, folder: &str) -> SavepointTicket {
-        self.request_savepoint(folder, false, false)
+        self.request_savepoint(Some(folder), false, false)
     }
 
     /// Stops the job with a savepoint. With `drains`, the sources end first, as if their input had
     /// ended: windows fire, and the job cannot sensibly go on from the savepoint. Without, nothing
     /// is read after the savepoint's cut.
     pub fn stop_with_savepoint(&self, folder: &str, drains: bool) -> SavepointTicket {
+        self.request_stop(Some(folder), drains)
+    }
+
+    /// Stops the job with a last checkpoint, and commits what is in it; the ticket gives the
+    /// checkpoint's path. `drains` as for [`JobHandle::stop_with_savepoint`].
+    pub fn stop_with_checkpoint(&self, drains: bool) -> SavepointTicket {
+        self.request_stop(None, drains)
+    }
+
+    fn request_stop(&self, folder: Option<&str>, drains: bool) -> SavepointTicket {
         let ticket = self.request_savepoint(folder, !drains, drains);
         if drains {
             self.drain();
@@ -285,7 +295,12 @@ impl JobHandle {
         ticket
     }
 
-    fn request_savepoint(&self, folder: &str, stops: bool, drains: bool) -> SavepointTicket {
+    fn request_savepoint(
+        &self,
+        folder: Option<&str>,
+        stops: bool,
+        drains: bool,
+    ) -> SavepointTicket {
         let (request, ticket) = SavepointTicket::request(folder, stops, drains);
         if !self.is_finished() {
             self.state.checkpoints.request(request);

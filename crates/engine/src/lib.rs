@@ -57,4 +57,5 @@ pub use config::{CheckpointConfig, DurabilityConfig};
 pub use execute::{SimulatedRun, execute, execute_simulated};
 pub use job::{JobHandle, JobOutcome, JobProgress, JobReport, NodeMetrics};
 pub use options::JobOptions;
+pub use prepare::check_state;
 pub use runner::{JobEvent, JobSettings, RunningJob, finished_job, forget_job, run_job};

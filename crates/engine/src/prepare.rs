@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use timely::scheduling::SyncActivator;
 
-use flott_core::graph::{NodeId, NodeKind, StateColumn};
+use flott_core::graph::{Node, NodeId, NodeKind, StateColumn};
 use flott_core::operator::{OperatorContext, OperatorHost};
 use flott_core::sink::WriterContext;
 use flott_core::source::{ReaderContext, Waker};
@@ -42,10 +42,12 @@ fn place(job: &Arc<JobState>, plan: &ChainPlan, node: NodeId, subtask: usize) ->
     }
 }
 
-/// State of other columns than the operator's would be misread.
-fn check_columns(job: &JobState, node: NodeId, checkpoint: &OperatorCheckpoint) -> Result<()> {
+/// Refuses state of other columns than the operator's, which would be misread.
+///
+/// # Errors
+/// A user error `STATE_SCHEMA` that names the columns of both.
+pub fn check_state(node: &Node, checkpoint: &OperatorCheckpoint) -> Result<()> {
     let is_empty = checkpoint.subtasks.iter().all(|s| s.state.is_empty());
-    let node = &job.graph.nodes[node];
     if is_empty || checkpoint.columns == node.state {
         return Ok(());
     }
@@ -215,7 +217,7 @@ fn prepare_link(
         let mut operator = factory.create()?;
         operator.open(&context)?;
         if let Some(checkpoint) = restored(job, place.node) {
-            check_columns(job, place.node, checkpoint)?;
+            check_state(&job.graph.nodes[place.node], checkpoint)?;
             let states: Vec<_> = checkpoint
                 .subtasks
                 .iter()

@@ -315,7 +315,7 @@ impl Runner {
                 let store = self.store.as_ref();
                 store.is_some_and(|s| s.check_in_charge().is_err())
             }
-            "UNCLAIMED_STATE" | "SAVEPOINT_NOT_FOUND" => true,
+            "UNCLAIMED_STATE" | "SAVEPOINT_NOT_FOUND" | "STATE_SCHEMA" => true,
             _ => self.restored == Some(Restored::Savepoint) && is_unreadable(error),
         }
     }
@@ -416,6 +416,14 @@ impl RunningJob {
     /// A defect: a job without an attempt.
     pub fn stop_with_savepoint(&self, folder: &str, drains: bool) -> Result<SavepointTicket> {
         Ok(self.handle()?.stop_with_savepoint(folder, drains))
+    }
+
+    /// As [`JobHandle::stop_with_checkpoint`], of the attempt that runs.
+    ///
+    /// # Errors
+    /// A defect: a job without an attempt.
+    pub fn stop_with_checkpoint(&self, drains: bool) -> Result<SavepointTicket> {
+        Ok(self.handle()?.stop_with_checkpoint(drains))
     }
 
     /// What has happened since the last call, the oldest first.

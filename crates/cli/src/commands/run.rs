@@ -65,6 +65,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
                 return exit;
             }
         }
+        if executor.is_stopped() {
+            break;
+        }
     }
     exit
 }

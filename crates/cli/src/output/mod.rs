@@ -9,6 +9,7 @@ mod table;
 use std::io::Write;
 
 use clap::ValueEnum;
+use comfy_table::{Table, presets};
 use flott_core::Error;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::schema::Schema;
@@ -64,4 +65,19 @@ pub fn writer(format: OutputFormat, out: Box<dyn Write>) -> Box<dyn ResultWriter
         OutputFormat::PlainJson => Box::new(json::JsonWriter::new(out, json::Values::Text)),
         OutputFormat::Csv => Box::new(csv::CsvWriter::new(out)),
     }
+}
+
+/// Rows of text, the first one the head, with columns in line.
+pub fn aligned(rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let text = table.to_string();
+    let lines = text.lines().map(|line| line.trim_end().to_string() + "\n");
+    lines.collect()
 }

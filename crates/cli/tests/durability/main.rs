@@ -162,14 +162,16 @@ fn changed_statements_do_not_drop_state_silently() {
         return;
     }
     let sql = fs::read_to_string(&script).unwrap();
-    fs::write(&script, sql.replace("SUM(v)", "MAX(v)")).unwrap();
-    let refused = job.command(&script).output().unwrap();
-    assert!(!refused.status.success());
-    assert!(
-        text(&refused).contains("STATE_SCHEMA"),
-        "{}",
-        text(&refused)
-    );
+    // The same operator with other columns, and another operator.
+    for (from, to, code) in [
+        ("SUM(v)", "MAX(v)", "STATE_SCHEMA"),
+        ("'10' MINUTE", "'20' MINUTE", "UNCLAIMED_STATE"),
+    ] {
+        fs::write(&script, sql.replace(from, to)).unwrap();
+        let refused = job.command(&script).output().unwrap();
+        assert!(!refused.status.success());
+        assert!(text(&refused).contains(code), "{}", text(&refused));
+    }
     let fresh = job.command(&script).arg("--fresh").output().unwrap();
     assert!(fresh.status.success(), "{}", text(&fresh));
 }

@@ -234,7 +234,7 @@ impl<'a> Coordinator<'a> {
         }
         let id = self.job.checkpoints.id_of(cut.epoch);
         let target = match &cut.savepoint {
-            Some(request) => StoreTarget::Savepoint(request.folder.clone()),
+            Some(request) => request.target(),
             None => StoreTarget::Checkpoint,
         };
         let is_cancelled = Arc::new(AtomicBool::new(false));
@@ -292,7 +292,7 @@ impl<'a> Coordinator<'a> {
         let (job, is_first) = (self.job.clone(), self.num_complete == 0);
         let body = move || {
             let storage = task.storage.clone();
-            let is_checkpoint = task.target == StoreTarget::Checkpoint;
+            let is_checkpoint = !matches!(task.target, StoreTarget::Savepoint(_));
             let result = task.run();
             let is_complete = result.outcome.is_ok();
             job.checkpoints.stored(result);

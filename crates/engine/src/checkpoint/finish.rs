@@ -82,9 +82,14 @@ impl Coordinator<'_> {
         let stored = self.store_now(id, now_ms, &operators, StoreTarget::Checkpoint)?;
         self.note_complete(id, &stored);
         for request in requests {
-            let target = StoreTarget::Savepoint(request.folder.clone());
-            let stored = self.store_now(id, now_ms, &operators, target);
-            request.answer(stored.map(|s| s.path.unwrap_or_default()));
+            let savepoint = match &request.folder {
+                Some(folder) => {
+                    let target = StoreTarget::Savepoint(folder.clone());
+                    self.store_now(id, now_ms, &operators, target)
+                }
+                None => Ok(stored.clone()),
+            };
+            request.answer(savepoint.map(|s| s.path.unwrap_or_default()));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use flott_core::sink::Committable;
 use flott_core::source::Split;
 use flott_core::{Error, Result};
 use flott_state::chain::OperatorChain;
-use flott_state::storage::manifest::{OperatorManifest, SubtaskManifest};
+use flott_state::storage::manifest::OperatorManifest;
 use flott_state::storage::{Manifest, StoragePlace};
 
 use super::{Checkpoint, OperatorCheckpoint, SubtaskCheckpoint};
@@ -32,12 +32,10 @@ impl Checkpoint {
     /// A user error that names them.
     pub fn check_claimed(&self, graph: &JobGraph, manifest: &Manifest) -> Result<()> {
         let uids: BTreeSet<&str> = graph.nodes.iter().map(|n| n.uid.as_str()).collect();
-        let unclaimed = manifest.operators.iter().filter(|operator| {
-            let has_state = !operator.tables.is_empty()
-                || operator.enumerator.is_some()
-                || operator.subtasks.iter().any(has_own_state);
-            has_state && !uids.contains(operator.uid.as_str())
-        });
+        let unclaimed = manifest
+            .operators
+            .iter()
+            .filter(|o| o.has_state() && !uids.contains(o.uid.as_str()));
         let names: Vec<&str> = unclaimed.map(|o| o.name.as_str()).collect();
         if names.is_empty() {
             return Ok(());
@@ -51,10 +49,6 @@ impl Checkpoint {
             ),
         ))
     }
-}
-
-fn has_own_state(subtask: &SubtaskManifest) -> bool {
-    !(subtask.splits.is_empty() && subtask.writer.is_empty() && subtask.committables.is_empty())
 }
 
 fn load_operator(

@@ -24,7 +24,7 @@ pub mod store;
 
 use std::collections::BTreeMap;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use flott_core::graph::StateColumn;
 use flott_core::operator::StateSnapshot;
@@ -37,6 +37,7 @@ pub(crate) use collect::{Checkpoints, SnapshotTimes};
 pub use stats::{
     CheckpointHistory, CheckpointKind, CheckpointStats, CheckpointStatus, SubtaskStats,
 };
+use store::StoreTarget;
 pub use store::{CheckpointStorage, plan_fingerprint};
 
 /// Everything a job needs to start again where it was.
@@ -91,8 +92,9 @@ pub trait CheckpointListener: Send + Sync {
 
 /// Somebody wants a savepoint.
 pub(crate) struct SavepointRequest {
-    /// It gets a folder of its own below this one.
-    pub folder: String,
+    /// It gets a folder of its own below this one. `None` for a job that is to stop: its last
+    /// checkpoint is all that is written.
+    pub folder: Option<String>,
     /// The job stops with it: sources read nothing after the cut.
     pub stops: bool,
     /// It is taken when all input has ended.
@@ -101,6 +103,16 @@ pub(crate) struct SavepointRequest {
 }
 
 impl SavepointRequest {
+    /// What is written for it. A job that stops leaves a checkpoint of the same cut: whoever starts
+    /// it again by its name finds everything that was committed.
+    pub fn target(&self) -> StoreTarget {
+        match (&self.folder, self.stops) {
+            (None, _) => StoreTarget::Checkpoint,
+            (Some(folder), false) => StoreTarget::Savepoint(folder.clone()),
+            (Some(folder), true) => StoreTarget::SavepointAndCheckpoint(folder.clone()),
+        }
+    }
+
     /// Answers; nobody may wait any more.
     pub fn answer(self, answer: Result<String>) {
         let _ = self.reply.send(answer);
@@ -114,15 +126,28 @@ pub struct SavepointTicket {
 }
 
 impl SavepointTicket {
-    pub(crate) fn request(folder: &str, stops: bool, drains: bool) -> (SavepointRequest, Self) {
+    pub(crate) fn request(
+        folder: Option<&str>,
+        stops: bool,
+        drains: bool,
+    ) -> (SavepointRequest, Self) {
         let (reply, answer) = bounded(1);
         let request = SavepointRequest {
-            folder: folder.to_string(),
+            folder: folder.map(str::to_owned),
             stops,
             drains,
             reply,
         };
         (request, Self { reply: answer })
+    }
+
+    /// What [`SavepointTicket::wait`] gives, if it would not wait.
+    pub fn try_wait(&self) -> Option<Result<String>> {
+        match self.reply.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(self.wait()),
+        }
     }
 
     /// Waits for the savepoint; gives its path.

@@ -40,6 +40,8 @@ pub(crate) enum StoreTarget {
     Checkpoint,
     /// In a new folder below this one.
     Savepoint(String),
+    /// Both, of one cut.
+    SavepointAndCheckpoint(String),
 }
 
 pub(crate) struct StoreTask {
@@ -75,6 +77,7 @@ impl StoreTask {
         let outcome = match &self.target {
             StoreTarget::Checkpoint => self.write_checkpoint(),
             StoreTarget::Savepoint(folder) => self.write_savepoint(&folder.clone()),
+            StoreTarget::SavepointAndCheckpoint(folder) => self.write_both(&folder.clone()),
         };
         StoreResult {
             outcome,
@@ -110,6 +113,17 @@ impl StoreTask {
             path: Some(store.place().full_name(&format!("chk-{id}"))),
             written_bytes: writer.written_bytes + manifest_bytes,
             state_bytes: self.manifest.state_size_bytes(),
+        })
+    }
+
+    /// The savepoint first: its folder may be wrong.
+    fn write_both(&mut self, folder: &str) -> Result<Stored> {
+        let savepoint = self.write_savepoint(folder)?;
+        self.manifest.kind = SnapshotKind::Checkpoint;
+        let checkpoint = self.write_checkpoint()?;
+        Ok(Stored {
+            written_bytes: savepoint.written_bytes + checkpoint.written_bytes,
+            ..savepoint
         })
     }
 

@@ -226,6 +226,29 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
+impl TableManifest {
+    /// The table's rows, and whether there are exactly so many: where changes lie over one another
+    /// there are fewer.
+    pub fn num_rows(&self) -> (u64, bool) {
+        let upserts = self.layers.iter().flat_map(|l| &l.upserts);
+        let num_rows = upserts.map(|f| f.num_rows).sum();
+        // Without keys, layers are subtasks.
+        let is_exact = self.key_columns == 0
+            || (self.layers.len() <= 1 && self.layers.iter().all(|l| l.deletes.is_empty()));
+        (num_rows, is_exact)
+    }
+}
+
+impl OperatorManifest {
+    /// Whether there is anything that the operator would go on from.
+    pub fn has_state(&self) -> bool {
+        let has_own = |s: &SubtaskManifest| {
+            !(s.splits.is_empty() && s.writer.is_empty() && s.committables.is_empty())
+        };
+        !self.tables.is_empty() || self.enumerator.is_some() || self.subtasks.iter().any(has_own)
+    }
+}
+
 impl Manifest {
     /// The text that is stored.
     ///
