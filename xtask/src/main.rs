@@ -39,6 +39,15 @@ enum Task {
     },
     /// Gets another system that tests run against, into the user's cache folder: `kafka`.
     Systems { name: String },
+    /// The long forms of the tests that kill real processes.
+    Soak {
+        /// The seed; with it a failure comes again.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Kills for each job.
+        #[arg(long, default_value_t = 24)]
+        kills: u64,
+    },
     /// Write the pages about connectors and formats from their lists of options.
     Docs,
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
@@ -73,6 +82,15 @@ fn main() -> Result<()> {
             run(&root, "cargo", &args, &env)
         }
         Task::Systems { name } => systems::get(&name),
+        Task::Soak { seed, kills } => {
+            let args = ["test", "--release", "--workspace", "--test", "chaos"];
+            let (seed, kills) = (seed.to_string(), kills.to_string());
+            let env = [
+                ("FLOTT_CHAOS_SEED", seed.as_str()),
+                ("FLOTT_CHAOS_KILLS", kills.as_str()),
+            ];
+            run(&root, "cargo", &args, &env)
+        }
         Task::Docs => {
             let args = ["run", "--release", "--", "docs", "docs"];
             run(&root, "cargo", &args, &[])
