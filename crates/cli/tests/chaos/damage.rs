@@ -11,6 +11,9 @@ use crate::process::{Ended, NUM_RETAINED, Place, Rows, difference, entries};
 use crate::random::Random;
 use crate::{Chaos, options, said};
 
+/// Starts until a job is killed between two checkpoints.
+const NUM_TRIES: u64 = 15;
+
 /// What is done to a file.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
@@ -58,16 +61,20 @@ fn job(chaos: &Chaos) -> Result<(&'static JobKind, Rows), String> {
     Ok((job, Place::new(job, chaos.input(), "").run_plainly()?))
 }
 
-/// A job that was killed when it had all the checkpoints that it keeps.
-fn killed_place(chaos: &Chaos, job: &'static JobKind) -> Result<Place, String> {
-    for interval_ms in [30, 20, 10, 5, 2] {
-        let place = Place::new(job, chaos.input(), &options(interval_ms));
-        let child = place.start(2, "")?;
-        if place
-            .wait_for_checkpoints(child, NUM_RETAINED + 1)?
-            .is_none()
-        {
-            return Ok(place);
+/// A job that was killed when it had some checkpoints, and a state file that only the newest of
+/// them names.
+fn killed_place(chaos: &Chaos, job: &JobKind) -> Result<(Place, PathBuf), String> {
+    for try_number in 0..NUM_TRIES {
+        // State of any size goes to files.
+        let options = options(40 - 2 * try_number).replace("1 kb", "1 bytes");
+        let place = Place::new(job, chaos.input(), &options);
+        let mut child = place.start(2, "")?;
+        let ended = place.wait_until(&mut child, |place| {
+            place.checkpoints("job").len() >= NUM_RETAINED && own_state_file(place).is_some()
+        })?;
+        // Between the look and the kill there may have been another checkpoint.
+        if let (None, Some(file)) = (ended, own_state_file(&place)) {
+            return Ok((place, file));
         }
     }
     Err("the job is always over before it has enough checkpoints".to_string())
@@ -75,13 +82,13 @@ fn killed_place(chaos: &Chaos, job: &'static JobKind) -> Result<Place, String> {
 
 fn newest_is_damaged(chaos: &Chaos, target: Target, damage: Damage) -> Result<(), String> {
     let (job, expected) = job(chaos)?;
-    let place = killed_place(chaos, job)?;
+    let (place, state_file) = killed_place(chaos, job)?;
     let mut random = Random::part(chaos.seed(), &format!("{target:?}{damage:?}"));
     let newest = place.newest_checkpoint();
     let folder = place.path("state/job");
     let file = match target {
         Target::Manifest => folder.join(format!("chk-{newest}/_manifest")),
-        Target::State => state_file(&folder, newest)?,
+        Target::State => state_file,
     };
     spoil(&file, damage, &mut random);
     let before = place.rows()?;
@@ -113,16 +120,19 @@ fn nothing_lost(expected: &Rows, before: &Rows, actual: &Rows) -> Result<(), Str
     }
 }
 
-/// A state file that the newest checkpoint has written.
-fn state_file(folder: &Path, checkpoint: u64) -> Result<PathBuf, String> {
-    let own = format!("-{checkpoint}-");
-    let files = entries(&folder.join("shared"));
-    let found = files.iter().find(|f| {
-        f.file_name()
-            .is_some_and(|n| n.to_string_lossy().contains(&own))
+/// A state file that only the newest checkpoint names.
+fn own_state_file(place: &Place) -> Option<PathBuf> {
+    let folder = place.path("state/job");
+    let manifests = place.checkpoints("job").into_iter().rev().map(|id| {
+        let manifest = fs::read(folder.join(format!("chk-{id}/_manifest"))).unwrap_or_default();
+        String::from_utf8_lossy(&manifest).into_owned()
     });
-    let found = found.cloned();
-    found.ok_or_else(|| format!("checkpoint {checkpoint} has no file of its own: {files:?}"))
+    let manifests: Vec<String> = manifests.collect();
+    let (newest, older) = manifests.split_first()?;
+    entries(&folder.join("shared")).into_iter().find(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        newest.contains(&*name) && !older.iter().any(|m| m.contains(&*name))
+    })
 }
 
 fn spoil(file: &Path, damage: Damage, random: &mut Random) {
@@ -143,7 +153,7 @@ fn run(place: &Place, limit: &str) -> Result<Ended, String> {
 
 fn all_are_damaged(chaos: &Chaos) -> Result<(), String> {
     let (job, _) = job(chaos)?;
-    let place = killed_place(chaos, job)?;
+    let (place, _) = killed_place(chaos, job)?;
     let mut random = Random::part(chaos.seed(), "all");
     for id in place.checkpoints("job") {
         let manifest = place.path(&format!("state/job/chk-{id}/_manifest"));
@@ -163,7 +173,7 @@ fn all_are_damaged(chaos: &Chaos) -> Result<(), String> {
 /// Files can grow to some kilobytes only, as on a disk that is full.
 fn full_disk(chaos: &Chaos) -> Result<(), String> {
     let (job, expected) = job(chaos)?;
-    let place = killed_place(chaos, job)?;
+    let (place, _) = killed_place(chaos, job)?;
     // Without the signal, a write gives an error instead, as a full disk does.
     let ended = run(&place, "trap '' XFSZ; ulimit -f 8")?;
     if ended.is_success || !ended.said.contains("File too large") {
@@ -175,7 +185,7 @@ fn full_disk(chaos: &Chaos) -> Result<(), String> {
 /// The state folder is a file: nothing can be read or written.
 fn no_folder(chaos: &Chaos) -> Result<(), String> {
     let (job, expected) = job(chaos)?;
-    let place = killed_place(chaos, job)?;
+    let (place, _) = killed_place(chaos, job)?;
     let (state, away) = (place.path("state"), place.path("away"));
     fs::rename(&state, &away).map_err(|e| e.to_string())?;
     fs::write(&state, "no folder").map_err(|e| e.to_string())?;

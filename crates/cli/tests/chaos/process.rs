@@ -23,7 +23,6 @@ pub type Rows = BTreeMap<String, i64>;
 /// A job's folder: script, state, output and what it has said.
 pub struct Place {
     folder: tempfile::TempDir,
-    pub job: &'static JobKind,
 }
 
 /// How a run ended by itself.
@@ -34,13 +33,13 @@ pub struct Ended {
 
 impl Place {
     /// `options`: statements before the tables.
-    pub fn new(job: &'static JobKind, input: &Path, options: &str) -> Self {
+    pub fn new(job: &JobKind, input: &Path, options: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out");
         let (input, output) = (input.display().to_string(), output.display().to_string());
         let sql = script(job, &input, &output, options);
         fs::write(folder.path().join("job.sql"), sql).unwrap();
-        Self { folder, job }
+        Self { folder }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -99,17 +98,8 @@ impl Place {
         })
     }
 
-    /// Waits for the end, at most until so many more checkpoints are complete, then kills.
-    pub fn wait_for_checkpoints(
-        &self,
-        mut child: Child,
-        num_more: usize,
-    ) -> Result<Option<Ended>, String> {
-        let goal = self.newest_checkpoint() + num_more as u64;
-        self.wait_until(&mut child, |place| place.newest_checkpoint() >= goal)
-    }
-
-    fn wait_until(
+    /// As [`Place::wait`], until this is so.
+    pub fn wait_until(
         &self,
         child: &mut Child,
         is_time: impl Fn(&Self) -> bool,
@@ -202,11 +192,11 @@ impl Place {
             if is_finished && !job.join("_finished").exists() {
                 return Err(format!("job {name} is not marked as finished"));
             }
-            let num_named = checkpoints.iter().map(|id| {
+            let manifests = checkpoints.iter().map(|id| {
                 let manifest = fs::read(job.join(format!("chk-{id}/_manifest")));
                 String::from_utf8_lossy(&manifest.unwrap_or_default()).into_owned()
             });
-            let manifests: Vec<String> = num_named.collect();
+            let manifests: Vec<String> = manifests.collect();
             for file in entries(&job.join("shared")) {
                 let file = file
                     .file_name()
@@ -214,7 +204,9 @@ impl Place {
                     .to_string_lossy()
                     .into_owned();
                 if is_finished && !manifests.iter().any(|m| m.contains(&file)) {
-                    return Err(format!("job {name}: no manifest names shared/{file}"));
+                    let said = self.said();
+                    let message = format!("job {name}: no manifest names shared/{file}");
+                    return Err(format!("{message}, kept are {checkpoints:?}; {said}"));
                 }
             }
         }

@@ -4,10 +4,6 @@
 pub struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
     /// Another one for the part of this name: parts do not disturb each other.
     pub fn part(seed: u64, name: &str) -> Self {
         let mixed = name
