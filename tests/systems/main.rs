@@ -11,6 +11,7 @@ mod flott;
 mod jars;
 mod reading;
 mod resume;
+mod shop;
 mod upsert;
 mod waiting;
 mod writing;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         upsert::CASES,
         exactly_once::CASES,
         resume::CASES,
+        shop::CASES,
     ];
     let cases: Vec<Case> = lists.concat();
     let kafka = match arguments.list {

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Pages whose examples need a system of their own; the tests of that system run them.
+/// Pages whose examples need a broker, a registry or a file of descriptors; the tests of those run
+/// the like.
 const NEED_A_SYSTEM: &[&str] = &[
     "kafka",
     "upsert-kafka",
     "avro-confluent",
     "debezium-avro-confluent",
+    "protobuf",
 ];
 
 fn docs() -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use flott_core::options::{OptionDef, OptionType, Options};
@@ -144,10 +145,13 @@ impl StoragePlace {
 
     /// A place that lives as long as the process.
     pub fn in_memory() -> Self {
+        static NUM_PLACES: AtomicU64 = AtomicU64::new(0);
         let store = Arc::new(InMemory::new());
+        // Two places in memory are not one.
+        let name = format!("memory-{}", NUM_PLACES.fetch_add(1, Ordering::Relaxed));
         Self {
             multipart: Some(store.clone()),
-            ..Self::with_store(store, "memory")
+            ..Self::with_store(store, &name)
         }
     }
 

@@ -166,7 +166,7 @@ fn changed_statements_do_not_drop_state_silently() {
     let refused = job.command(&script).output().unwrap();
     assert!(!refused.status.success());
     assert!(
-        text(&refused).contains("UNCLAIMED_STATE"),
+        text(&refused).contains("STATE_SCHEMA"),
         "{}",
         text(&refused)
     );

@@ -310,3 +310,117 @@ fn picked(
         false => Ok(take(column, &UInt32Array::from(rows.to_vec()), None)?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{Int32Type, Int64Type};
+    use flott_core::options::Options;
+    use flott_core::schema::{Column, Schema};
+    use flott_core::source::FieldPath;
+    use flott_core::types::LogicalType;
+
+    use super::super::batch::{Gathering, MessageHead};
+    use super::super::table::Part;
+    use super::*;
+
+    fn request(schema: &Schema, fields: &[usize]) -> DecodeRequest {
+        DecodeRequest {
+            schema: schema.clone(),
+            fields: fields.iter().map(|f| FieldPath::column(*f)).collect(),
+            options: Options::default(),
+            batch_size: 1,
+        }
+    }
+
+    /// A table `(k INT, v INT)` whose key is `k`, read with the message's offset.
+    fn plan(is_upsert: bool) -> DecodePlan {
+        let column = |name: &str, logical: LogicalType| Column::new(name, logical.nullable());
+        let (k, v) = (column("k", LogicalType::Int), column("v", LogicalType::Int));
+        let part = |columns: Vec<Column>, places: Vec<usize>| Part {
+            format: Arc::new(flott_formats::JsonFormat),
+            options: Options::default(),
+            columns: places,
+            schema: Schema::new(columns),
+        };
+        let key = part(vec![k.clone()], vec![0]);
+        let value = part(vec![k.clone(), v.clone()], vec![0, 1]);
+        let schema = Schema::new(vec![k, v, column("offset", LogicalType::BigInt)]);
+        DecodePlan {
+            value: request(&value.schema, &[1]),
+            key: Some(request(&key.schema, &[0])),
+            origins: vec![
+                Origin::Key(0),
+                Origin::Value(0),
+                Origin::Metadata(MetadataKey::Offset),
+            ],
+            schema: schema.to_arrow(),
+            layout: MessageLayout {
+                key: Some(key),
+                value,
+                is_upsert,
+            },
+        }
+    }
+
+    fn decoded(
+        is_upsert: bool,
+        messages: &[(&str, Option<&str>)],
+    ) -> Vec<(String, i32, Option<i32>, i64)> {
+        let mut gathering = Gathering::new(100, false);
+        for (offset, (key, value)) in messages.iter().enumerate() {
+            let head = MessageHead {
+                offset: offset as i64,
+                ..MessageHead::default()
+            };
+            gathering.begin("t", 0, head);
+            gathering.push_key(Some(key.as_bytes()));
+            gathering.push_value(value.map(str::as_bytes));
+        }
+        let batch = gathering.take().unwrap();
+        let all: Vec<&Message> = batch.messages.iter().collect();
+        let mut decoder = MessageDecoder::new(Arc::new(plan(is_upsert)), 100).unwrap();
+        let rows = decoder.decode(&batch, &all).unwrap().unwrap();
+        let (k, v) = (
+            rows.column(0).as_primitive::<Int32Type>(),
+            rows.column(1).as_primitive::<Int32Type>(),
+        );
+        let offsets = rows.column(2).as_primitive::<Int64Type>();
+        (0..rows.num_rows())
+            .map(|i| {
+                let value = v.is_valid(i).then(|| v.value(i));
+                (
+                    rows.kind(i).to_string(),
+                    k.value(i),
+                    value,
+                    offsets.value(i),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_tombstone_deletes_its_key() {
+        let rows = decoded(
+            true,
+            &[
+                ("{\"k\":1}", Some("{\"k\":1,\"v\":7}")),
+                ("{\"k\":1}", None),
+            ],
+        );
+        let row = |kind: &str, v, offset| (kind.to_string(), 1, v, offset);
+        assert_eq!(rows, [row("+U", Some(7), 0), row("-D", None, 1)]);
+    }
+
+    #[test]
+    fn keys_values_and_offsets_stay_together() {
+        let messages = [
+            ("{\"k\":1}", Some("{\"v\":7}")),
+            ("{\"k\":2}", None),
+            ("{\"k\":3}", Some("[{\"v\":8},{\"v\":9}]")),
+        ];
+        let row = |k, v, offset| ("+I".to_string(), k, Some(v), offset);
+        let expected = [row(1, 7, 0), row(3, 8, 2), row(3, 9, 2)];
+        assert_eq!(decoded(false, &messages), expected);
+    }
+}

@@ -81,6 +81,10 @@ impl ConnectorFactory for KafkaConnector {
         "topics of Apache Kafka"
     }
 
+    fn example(&self) -> &'static str {
+        include_str!("example.sql")
+    }
+
     fn metadata_columns(&self) -> Vec<MetadataColumn> {
         metadata::columns()
     }
@@ -113,6 +117,10 @@ impl ConnectorFactory for UpsertKafkaConnector {
 
     fn doc(&self) -> &'static str {
         "topics of Apache Kafka as the latest row of each key"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.sql")
     }
 
     fn metadata_columns(&self) -> Vec<MetadataColumn> {

@@ -231,12 +231,11 @@ impl Drop for NativeConsumer {
 /// Copies a message into `gathering` and destroys it; gives the error that it stands for.
 fn take(message: *mut rd::rd_kafka_message_t, gathering: &mut Gathering) -> Option<Error> {
     // SAFETY: librdkafka hands out a live message of which we are the owner.
-    let error = unsafe {
+    unsafe {
         let error = copy(&*message, gathering);
         rd::rd_kafka_message_destroy(message);
         error
-    };
-    error
+    }
 }
 
 /// # Safety

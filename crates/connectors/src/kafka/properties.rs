@@ -17,7 +17,6 @@ const RENAMED: &[(&str, &str)] = &[
     ("ssl.truststore.certificates", "ssl.ca.pem"),
     ("ssl.keystore.certificate.chain", "ssl.certificate.pem"),
     ("ssl.keystore.key", "ssl.key.pem"),
-    ("ssl.cipher.suites", "ssl.cipher.suites"),
 ];
 
 /// Properties of the Java client, or of Flink, that mean nothing here.
@@ -35,7 +34,6 @@ const WITHOUT_MEANING: &[&str] = &[
     "auto.include.jmx.reporter",
     "exclude.internal.topics",
     "default.api.timeout.ms",
-    "connections.max.idle.ms.override",
     "max.block.ms",
     "partitioner.class",
     "security.providers",

