@@ -379,16 +379,18 @@ impl Runner {
     }
 
     /// Without the note, the job would start from its last checkpoint, commit that again, and end.
+    /// It comes last: nothing is tidied up after it.
     fn note_finished(&self, store: &CheckpointStore) -> Result<()> {
+        store.check_in_charge()?;
         let last = store.list()?.last().copied();
+        // A clean-up may still be under way on its thread, which ends with the process.
+        let tidied = store.retain(1).and_then(|()| store.collect_all());
         store.mark_finished(&FinishedJob {
             job_name: self.graph.name.clone(),
             checkpoint_id: last.unwrap_or(0),
             time_ms: self.shared.clock.now_ms(),
         })?;
-        store.retain(1)?;
-        // A clean-up may still be under way on its thread, which ends with the process.
-        store.collect_all().map(drop)
+        tidied.map(drop)
     }
 }
 

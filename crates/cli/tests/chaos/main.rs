@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use flott_core::clock::Stopwatch;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use jobs::{JOBS, JobKind};
@@ -27,7 +28,7 @@ use random::Random;
 const DEFAULT_SEED: u64 = 4;
 /// Four for each of the nine jobs: some seconds for each.
 const DEFAULT_KILLS: u64 = 4;
-/// The latest moment of a kill after the start of the process.
+/// The latest moment of most kills after the start of the process.
 const LATEST_KILL_MS: u64 = 300;
 /// A round that is over before a kill does not count; so many are enough to reach the kills.
 const MAX_ROUNDS: u64 = 200;
@@ -100,6 +101,24 @@ impl Chaos {
     }
 }
 
+/// What an uninterrupted run gives.
+struct Expected {
+    rows: Rows,
+    /// How long it takes.
+    whole_ms: u64,
+}
+
+impl Expected {
+    /// When to kill after a start: often early, and sometimes at any moment up to the end.
+    fn kill_at(&self, random: &mut Random) -> Duration {
+        let latest_ms = match random.below(3) {
+            0 => self.whole_ms.max(LATEST_KILL_MS),
+            _ => LATEST_KILL_MS,
+        };
+        Duration::from_millis(random.below(latest_ms + 1))
+    }
+}
+
 /// The options of a job that is killed.
 pub fn options(interval_ms: u64) -> String {
     format!(
@@ -113,10 +132,13 @@ SET 'restart-strategy.type' = 'none';",
 
 fn kill_again_and_again(chaos: &Chaos, job: &'static JobKind) -> Result<(), String> {
     let mut random = Random::part(chaos.seed, job.name);
-    let expected = Place::new(job, chaos.input(), "").run_plainly()?;
-    if expected.len() < 100 {
-        return Err(format!("only {} rows to compare", expected.len()));
+    let watch = Stopwatch::start();
+    let rows = Place::new(job, chaos.input(), "").run_plainly()?;
+    if rows.len() < 100 {
+        return Err(format!("only {} rows to compare", rows.len()));
     }
+    let whole_ms = watch.elapsed().as_millis() as u64;
+    let expected = Expected { rows, whole_ms };
     let mut num_killed = 0;
     for round in 0..MAX_ROUNDS {
         let most = (chaos.num_kills - num_killed).min(2 + random.below(4));
@@ -135,7 +157,7 @@ fn kill_again_and_again(chaos: &Chaos, job: &'static JobKind) -> Result<(), Stri
 fn kill_one(
     chaos: &Chaos,
     job: &'static JobKind,
-    expected: &Rows,
+    expected: &Expected,
     random: &mut Random,
     mut parallelism: u64,
     most: u64,
@@ -143,8 +165,7 @@ fn kill_one(
     let place = Place::new(job, chaos.input(), &options(20 + random.below(31)));
     let mut num_killed = 0;
     let ended = loop {
-        let kill_ms = random.below(LATEST_KILL_MS + 1);
-        let kill_at = (num_killed < most).then(|| Duration::from_millis(kill_ms));
+        let kill_at = (num_killed < most).then(|| expected.kill_at(random));
         let child = place.start(parallelism, "")?;
         if let Some(ended) = place.wait(child, kill_at)? {
             break ended;
@@ -162,7 +183,7 @@ fn kill_one(
     if !ended.is_success {
         return Err(context(format!("the job failed: {}", ended.said)));
     }
-    if let Some(difference) = difference(expected, &place.rows()?) {
+    if let Some(difference) = difference(&expected.rows, &place.rows()?) {
         return Err(context(difference));
     }
     place.check_state(true).map_err(context)?;
