@@ -41,8 +41,16 @@ enum Task {
     Systems { name: String },
     /// Write the pages about connectors and formats from their lists of options.
     Docs,
-    /// The long forms of tests: 50 kills of a job between Kafka topics, 10 restarts of the broker.
-    Soak,
+    /// The long forms of tests: kills of jobs between files, then 50 kills of a job between Kafka
+    /// topics and 10 restarts of the broker.
+    Soak {
+        /// The seed of the jobs between files; with it a failure comes again.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Kills for each of the nine jobs between files.
+        #[arg(long, default_value_t = 24)]
+        kills: u64,
+    },
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
     Oracle {
         /// Part of a case's name.
@@ -79,12 +87,7 @@ fn main() -> Result<()> {
             let args = ["run", "--release", "--", "docs", "docs"];
             run(&root, "cargo", &args, &[])
         }
-        Task::Soak => {
-            let args = ["test", "--release", "-p", "flott-cli", "--test", "systems"];
-            let only = ["--", "kills_and_restarts"];
-            let args = [args.as_slice(), only.as_slice()].concat();
-            run(&root, "cargo", &args, &[("FLOTT_SOAK", "1")])
-        }
+        Task::Soak { seed, kills } => soak(&root, seed, kills),
         Task::Oracle { filter } => {
             let mut args = vec![
                 "test",
@@ -99,6 +102,19 @@ fn main() -> Result<()> {
             run(&root, "cargo", &args, &[])
         }
     }
+}
+
+fn soak(root: &Path, seed: u64, kills: u64) -> Result<()> {
+    let args = ["test", "--release", "-p", "flott-cli", "--test"];
+    let (seed, kills) = (seed.to_string(), kills.to_string());
+    let schedule = [
+        ("FLOTT_CHAOS_SEED", seed.as_str()),
+        ("FLOTT_CHAOS_KILLS", kills.as_str()),
+    ];
+    run(root, "cargo", &[&args[..], &["chaos"]].concat(), &schedule)?;
+    let kafka = ["systems", "--", "kills_and_restarts"];
+    let args = [&args[..], &kafka].concat();
+    run(root, "cargo", &args, &[("FLOTT_SOAK", "1")])
 }
 
 fn check(root: &Path) -> Result<()> {

@@ -275,36 +275,52 @@ impl Runner {
     /// Starts attempts until one runs; gives the job's result when there is to be none.
     fn next_attempt(&mut self, mut error: Error) -> Result<JobHandle, Result<JobReport>> {
         loop {
-            if let Some(Restored::Checkpoint(id)) = self.restored
-                && is_unreadable(&error)
-            {
-                self.rejected.insert(id);
-                self.tell(JobEvent::Skipped {
-                    checkpoint_id: id,
-                    error: error.clone(),
-                });
+            // A damaged checkpoint costs no restart: nothing has run, and waiting would not help.
+            if !self.rejects_checkpoint(&error) {
+                self.wait_for_restart(error).map_err(Err)?;
             }
-            if self.is_final(&error) {
-                return Err(Err(error));
-            }
-            let now_ms = self.shared.clock.now_ms();
-            let Some(delay) = self.restarts.after_failure(now_ms) else {
-                return Err(Err(self.given_up(error)));
-            };
-            tracing::warn!(job = self.graph.name, %error, ?delay, "the job failed and starts again");
-            self.tell(JobEvent::Restarting {
-                error: error.clone(),
-                delay,
-            });
-            if !self.wait_until(now_ms + delay.as_millis() as i64) {
-                return Err(Err(error));
-            }
-            self.shared.state.lock().num_restarts += 1;
             match self.start_attempt() {
                 Ok(handle) => return Ok(handle),
                 Err(next) => error = next,
             }
         }
+    }
+
+    /// Whether the checkpoint that the attempt started from turned out to be unreadable.
+    fn rejects_checkpoint(&mut self, error: &Error) -> bool {
+        let Some(Restored::Checkpoint(checkpoint_id)) = self.restored else {
+            return false;
+        };
+        if !is_unreadable(error) {
+            return false;
+        }
+        self.rejected.insert(checkpoint_id);
+        self.tell(JobEvent::Skipped {
+            checkpoint_id,
+            error: error.clone(),
+        });
+        true
+    }
+
+    /// Waits as the restart strategy says; gives the job's error when it is not to start again.
+    fn wait_for_restart(&mut self, error: Error) -> Result<()> {
+        if self.is_final(&error) {
+            return Err(error);
+        }
+        let now_ms = self.shared.clock.now_ms();
+        let Some(delay) = self.restarts.after_failure(now_ms) else {
+            return Err(self.given_up(error));
+        };
+        tracing::warn!(job = self.graph.name, %error, ?delay, "the job failed and starts again");
+        self.tell(JobEvent::Restarting {
+            error: error.clone(),
+            delay,
+        });
+        if !self.wait_until(now_ms + delay.as_millis() as i64) {
+            return Err(error);
+        }
+        self.shared.state.lock().num_restarts += 1;
+        Ok(())
     }
 
     /// Whether another attempt cannot help.
@@ -316,7 +332,8 @@ impl Runner {
                 store.is_some_and(|s| s.check_in_charge().is_err())
             }
             "UNCLAIMED_STATE" | "SAVEPOINT_NOT_FOUND" | "STATE_SCHEMA" => true,
-            _ => self.restored == Some(Restored::Savepoint) && is_unreadable(error),
+            // A savepoint, or none of the checkpoints that are left.
+            _ => is_unreadable(error) && !matches!(self.restored, Some(Restored::Checkpoint(_))),
         }
     }
 
@@ -362,14 +379,18 @@ impl Runner {
     }
 
     /// Without the note, the job would start from its last checkpoint, commit that again, and end.
+    /// It comes last: nothing is tidied up after it.
     fn note_finished(&self, store: &CheckpointStore) -> Result<()> {
+        store.check_in_charge()?;
         let last = store.list()?.last().copied();
+        // A clean-up may still be under way on its thread, which ends with the process.
+        let tidied = store.retain(1).and_then(|()| store.collect_all());
         store.mark_finished(&FinishedJob {
             job_name: self.graph.name.clone(),
             checkpoint_id: last.unwrap_or(0),
             time_ms: self.shared.clock.now_ms(),
         })?;
-        store.retain(1)
+        tidied.map(drop)
     }
 }
 

@@ -330,6 +330,21 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::new("metrics.latency.interval", Double, "accepted"),
 ];
 
+/// Keys that the engine reads and checks when a job starts.
+const JOB_KEYS: &[&str] = &[
+    "execution.checkpointing.checkpoints-after-tasks-finish",
+    "execution.checkpointing.data-inline-threshold",
+    "execution.checkpointing.externalized-checkpoint-retention",
+    "execution.checkpointing.max-concurrent-checkpoints",
+    "execution.checkpointing.num-retained",
+    "execution.checkpointing.storage",
+    "execution.checkpointing.tolerable-failed-checkpoints",
+    "execution.state-recovery.claim-mode",
+    "execution.state-recovery.ignore-unclaimed-state",
+    "state.checkpoint-storage",
+    "state.checkpoints.num-retained",
+];
+
 /// Refuses a value that its key cannot take.
 ///
 /// # Errors
@@ -361,10 +376,11 @@ pub fn check(key: &str, value: &str) -> Result<()> {
 /// The known key that an unknown one is probably meant to be.
 pub fn near_miss(key: &str) -> Option<&'static str> {
     let exact = OPTIONS.iter().filter(|d| !d.key.ends_with('*'));
-    if exact.clone().any(|d| d.key == key) {
+    let keys = exact.map(|d| d.key).chain(JOB_KEYS.iter().copied());
+    if keys.clone().any(|known| known == key) {
         return None;
     }
-    nearest(key, exact.map(|d| d.key))
+    nearest(key, keys)
 }
 
 /// A time zone of its name, or of an offset in whole hours (`GMT+08:00`).
@@ -425,6 +441,9 @@ mod tests {
         );
         assert_eq!(near_miss("table.exec.state.ttl"), None);
         assert_eq!(near_miss("my.own.key"), None);
+        let of_jobs = "execution.checkpointing.num-retained";
+        assert_eq!(near_miss(of_jobs), None);
+        assert_eq!(near_miss(&of_jobs.replace("num", "nun")), Some(of_jobs));
     }
 
     #[test]

@@ -267,6 +267,18 @@ impl CheckpointStore {
     /// # Errors
     /// The store's.
     pub fn collect_garbage(&self) -> Result<usize> {
+        self.collect(|attempt| attempt < self.attempt)
+    }
+
+    /// As [`CheckpointStore::collect_garbage`], this attempt's files too: for a job that is over.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn collect_all(&self) -> Result<usize> {
+        self.collect(|attempt| attempt <= self.attempt)
+    }
+
+    fn collect(&self, is_over: impl Fn(u64) -> bool) -> Result<usize> {
         let ids = self.list()?;
         let manifests = ids.iter().map(|&id| self.read(id));
         // A manifest that cannot be read may name any file.
@@ -277,8 +289,7 @@ impl CheckpointStore {
             .collect();
         let files = self.place.list(SHARED)?.into_iter().map(|o| o.name);
         let unused = files.filter(|name| {
-            let is_older = attempt_of(name).is_some_and(|a| a < self.attempt);
-            is_older && !named.contains(name.as_str())
+            attempt_of(name).is_some_and(&is_over) && !named.contains(name.as_str())
         });
         let mut unused: Vec<String> = unused.collect();
         let num_unused = unused.len();
@@ -497,6 +508,8 @@ mod tests {
         let left = names(&new);
         assert!(left.contains(&"shared/1-1-0.state".to_string()), "{left:?}");
         assert!(left.contains(&"shared/2-2-0.state".to_string()), "{left:?}");
+        assert_eq!(new.collect_all()?, 1);
+        assert!(!names(&new).contains(&"shared/2-2-0.state".to_string()));
         Ok(())
     }
 

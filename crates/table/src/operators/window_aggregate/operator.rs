@@ -342,16 +342,6 @@ impl WindowAggregate {
         Ok(StateTable::delta(SLICES, key_columns, rows, gone))
     }
 
-    /// What the local phase holds: not keyed.
-    fn local_table(&self) -> Result<StateTable> {
-        let batches = self.slices.iter().map(|(&slice, table)| {
-            let groups = table.groups().groups();
-            state_batch(slice_columns(table, slice, &groups)?, groups.len())
-        });
-        let batches: StateRows = batches.collect::<Result<_>>()?;
-        Ok(StateTable::full(SLICES, StateScope::Split, batches))
-    }
-
     fn size_bytes(&self) -> usize {
         let tables = self.slices.values().chain(&self.spare);
         tables.map(AggregateTable::size_bytes).sum()
@@ -585,11 +575,11 @@ impl Operator for WindowAggregate {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
+        if self.config.phase == Phase::Local {
+            return Ok(StateSnapshot::default());
+        }
         self.report();
-        let slices = match self.config.phase {
-            Phase::Local => self.local_table()?,
-            _ => self.slices_table()?,
-        };
+        let slices = self.slices_table()?;
         let progress: ArrayRef = Arc::new(Int64Array::from_value(self.progress, 1));
         let progress = state_batch(vec![progress], 1)?;
         Ok(StateSnapshot {
