@@ -128,8 +128,9 @@ fn snapshot_of(args: &RestoreArgs, settings: &JobSettings) -> Result<Option<Foun
         if let (Some(found), true) = (found.pop(), found.is_empty()) {
             return Ok(Some(found));
         }
-        let message =
-            format!("'{path}' holds several; give one checkpoint or savepoint, or --state-dir and --name");
+        let message = format!(
+            "'{path}' holds several; give one checkpoint or savepoint, or --state-dir and --name"
+        );
         return Err(Error::user("AMBIGUOUS_STATE", message));
     }
     match (&settings.job_id, &settings.durability.dir) {

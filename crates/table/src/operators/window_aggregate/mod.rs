@@ -1,5 +1,6 @@
 //! Aggregation by key and window, for windows that are known from a row's time alone.
 
+mod bounds;
 mod operator;
 mod runs;
 mod slicing;
@@ -13,7 +14,7 @@ use flott_core::types::LogicalType;
 
 use super::aggregate_table;
 use crate::aggregates::{AggregateCallConfig, Phase};
-pub(crate) use operator::Bounds;
+pub(crate) use bounds::Bounds;
 
 pub use crate::operators::window_tvf::WindowTvf as WindowShape;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::operator::{
@@ -14,12 +14,13 @@ use flott_core::time::MIN_WATERMARK;
 use flott_core::{Error, Result};
 use flott_state::ChangeTracker;
 
+use super::bounds::Bounds;
 use super::runs::{Run, for_each_slice, runs_of_bounds, runs_of_times};
 use super::slicing::{Slice, Slicing};
-use super::{WindowAggregateConfig, WindowProperty, WindowTime};
+use super::{WindowAggregateConfig, WindowTime};
 use crate::aggregates::Phase;
 use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, state_batch};
-use crate::operators::evaluate::{WallClock, batch_of, milliseconds, timestamps};
+use crate::operators::evaluate::{WallClock, batch_of, milliseconds};
 use crate::operators::local_phase::LocalPhase;
 
 /// Slices with their keys and partial states.
@@ -445,54 +446,6 @@ fn slice_columns(table: &AggregateTable, slice: Slice, groups: &[u32]) -> Result
     let bound = |ms: i64| -> ArrayRef { Arc::new(Int64Array::from_value(ms, groups.len())) };
     columns.extend([bound(slice.start), bound(slice.end)]);
     Ok(columns)
-}
-
-/// The windows of result rows.
-pub(crate) struct Bounds {
-    /// In ms of wall-clock time.
-    pub starts: Vec<i64>,
-    pub ends: Vec<i64>,
-    pub now_ms: i64,
-    pub wall: WallClock,
-}
-
-impl Bounds {
-    /// Appends the properties' columns, which are the last of `schema`.
-    pub fn append(
-        &self,
-        properties: &[WindowProperty],
-        schema: &SchemaRef,
-        columns: &mut Vec<ArrayRef>,
-    ) -> Result<()> {
-        for property in properties {
-            let field = schema.fields().get(columns.len());
-            let field = field.ok_or_else(|| Error::internal("a window property has no column"))?;
-            let is_point = matches!(
-                field.data_type(),
-                arrow::datatypes::DataType::Timestamp(_, Some(_))
-            );
-            let times = match property {
-                WindowProperty::Start => self.starts.clone(),
-                WindowProperty::End => self.ends.clone(),
-                WindowProperty::Rowtime => {
-                    let last = self.ends.iter().map(|&end| end - 1);
-                    match is_point {
-                        true => last.map(|t| self.wall.epoch(t)).collect(),
-                        false => last.collect(),
-                    }
-                }
-                WindowProperty::Proctime => {
-                    let now = match is_point {
-                        true => self.now_ms,
-                        false => self.wall.local(self.now_ms),
-                    };
-                    vec![now; self.ends.len()]
-                }
-            };
-            columns.push(timestamps(times, field.data_type())?);
-        }
-        Ok(())
-    }
 }
 
 impl Operator for WindowAggregate {
