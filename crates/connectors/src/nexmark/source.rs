@@ -89,6 +89,7 @@ impl TableSource for NexmarkSource {
             None => Ok(Box::new(Enumerator {
                 next: 0,
                 of: parallelism as u64,
+                block: block_at(self.generator.config.rate_limit),
             })),
         }
     }
@@ -98,20 +99,30 @@ impl TableSource for NexmarkSource {
         for split in &context.restored {
             lanes.push(Lane::decode(split)?);
         }
+        // A restored reader goes on at its rate, as if it had begun with the first event.
+        let done = lanes.iter().map(|lane| lane.position).min().unwrap_or(0);
+        let rate = self.generator.config.rate_limit.unwrap_or(u64::MAX).max(1);
+        let begun_ms = (u128::from(done) * 1000 / u128::from(rate)) as i64;
         Ok(Box::new(Reader {
             generator: self.generator.clone(),
             fields: self.fields.clone(),
             schema: self.schema.to_arrow(),
             types: self.types.clone(),
-            started_ms: context.clock.now_ms(),
+            started_ms: context.clock.now_ms() - begun_ms,
             lanes,
             context,
         }))
     }
 }
 
-/// Events per block.
-const BLOCK: u64 = 8192;
+/// The most events in a block.
+const MAX_BLOCK: u64 = 8192;
+
+/// Events per block: with a rate, as many as come in a millisecond, so that no subtask waits long
+/// for its turn and holds the watermark back.
+fn block_at(rate: Option<u64>) -> u64 {
+    rate.map_or(MAX_BLOCK, |rate| (rate / 1000).clamp(1, MAX_BLOCK))
+}
 
 /// One in `of` of all blocks: those of number `index + k·of`; `position` is the next event.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,19 +130,22 @@ struct Lane {
     index: u64,
     of: u64,
     position: u64,
+    /// Events per block.
+    block: u64,
 }
 
 impl Lane {
-    fn new(index: u64, of: u64) -> Self {
+    fn new(index: u64, of: u64, block: u64) -> Self {
         Self {
             index,
             of,
-            position: index * BLOCK,
+            position: index * block,
+            block,
         }
     }
 
     fn encode(&self) -> Split {
-        let bytes = [self.index, self.of, self.position]
+        let bytes = [self.index, self.of, self.position, self.block]
             .into_iter()
             .flat_map(|n| n.to_le_bytes());
         Split {
@@ -142,7 +156,7 @@ impl Lane {
 
     fn decode(split: &Split) -> Result<Self> {
         let numbers = numbers(&split.bytes);
-        let [index, of, position] = numbers.as_slice() else {
+        let [index, of, position, block] = numbers.as_slice() else {
             return Err(Error::internal(format!(
                 "nexmark split of {} bytes",
                 split.bytes.len()
@@ -152,17 +166,18 @@ impl Lane {
             index: *index,
             of: *of,
             position: *position,
+            block: (*block).max(1),
         })
     }
 
     /// The next events, at most `limit`, inside one block.
     fn take(&mut self, limit: u64) -> std::ops::Range<u64> {
         let start = self.position;
-        let end = (start / BLOCK + 1) * BLOCK;
+        let end = (start / self.block + 1) * self.block;
         let taken = start..end.min(start + limit.max(1));
         let is_block_done = taken.end == end;
         self.position = if is_block_done {
-            end + (self.of - 1) * BLOCK
+            end + (self.of - 1) * self.block
         } else {
             taken.end
         };
@@ -180,14 +195,16 @@ fn numbers(bytes: &[u8]) -> Vec<u64> {
 struct Enumerator {
     next: u64,
     of: u64,
+    block: u64,
 }
 
 impl Enumerator {
     fn restore(bytes: &[u8]) -> Result<Self> {
         match numbers(bytes).as_slice() {
-            [next, of] => Ok(Self {
+            [next, of, block] => Ok(Self {
                 next: *next,
                 of: *of,
+                block: *block,
             }),
             _ => Err(Error::internal(format!(
                 "nexmark enumerator of {} bytes",
@@ -203,11 +220,13 @@ impl SplitEnumerator for Enumerator {
             return Ok(SplitPoll::End);
         }
         self.next += 1;
-        Ok(SplitPoll::Split(Lane::new(self.next - 1, self.of).encode()))
+        Ok(SplitPoll::Split(
+            Lane::new(self.next - 1, self.of, self.block).encode(),
+        ))
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
-        Ok([self.next, self.of]
+        Ok([self.next, self.of, self.block]
             .iter()
             .flat_map(|n| n.to_le_bytes())
             .collect())
@@ -289,5 +308,31 @@ impl SourceReader for Reader {
 
     fn snapshot(&mut self) -> Result<Vec<Split>> {
         Ok(self.lanes.iter().map(Lane::encode).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_share_all_events_and_take_turns() {
+        for (rate, block) in [(None, 8192), (Some(100_000), 100), (Some(10), 1)] {
+            assert_eq!(block_at(rate), block);
+            let mut lanes: Vec<Lane> = (0..3).map(|i| Lane::new(i, 3, block_at(rate))).collect();
+            let mut all = Vec::new();
+            for lane in &mut lanes {
+                let mut last = None;
+                while lane.position < 30_000 {
+                    let events = Lane::decode(&lane.encode()).unwrap().take(777);
+                    assert_eq!(events, lane.take(777));
+                    assert!(last.is_none_or(|last| events.start > last));
+                    last = Some(events.end - 1);
+                    all.extend(events.filter(|e| *e < 30_000));
+                }
+            }
+            all.sort_unstable();
+            assert!(all.iter().copied().eq(0..30_000), "{rate:?}");
+        }
     }
 }
