@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::Thread;
 
 use parking_lot::{Condvar, Mutex};
@@ -38,6 +38,8 @@ pub struct JobState {
     pub checkpoints: Checkpoints,
     pub trace: Option<Trace>,
     phase: AtomicU8,
+    /// Somebody wants the job to be drained, also when it fails and starts again.
+    drain_asked: AtomicBool,
     failure: Mutex<Option<Error>>,
     /// Counts signals to the workers: a change makes them look at their sources and timers.
     signals: AtomicU64,
@@ -74,6 +76,7 @@ impl JobState {
             checkpoints: Checkpoints::new(num_subtasks, restored_id, options.last_checkpoint_id),
             trace,
             phase: AtomicU8::new(RUNNING),
+            drain_asked: AtomicBool::new(false),
             failure: Mutex::new(None),
             signals: AtomicU64::new(0),
             workers: Mutex::new(Vec::new()),
@@ -252,8 +255,14 @@ impl JobHandle {
 
     /// Ends the sources as if their input had ended: windows fire, output is committed.
     pub fn drain(&self) {
+        self.state.drain_asked.store(true, Ordering::SeqCst);
         self.state.phase.fetch_max(DRAINING, Ordering::SeqCst);
         self.state.signal();
+    }
+
+    /// Whether [`JobHandle::drain`] was called, even if the job failed before it was drained.
+    pub(crate) fn is_drain_asked(&self) -> bool {
+        self.state.drain_asked.load(Ordering::SeqCst)
     }
 
     /// Processing time has moved: for clocks that do not move by themselves.

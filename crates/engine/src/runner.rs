@@ -262,9 +262,13 @@ impl Runner {
                 Ok(report) => break self.end(report),
                 Err(error) => error,
             };
+            let is_drain_asked = handle.is_drain_asked();
             match self.next_attempt(error) {
                 Ok(next) => handle = next,
                 Err(result) => break result,
+            }
+            if is_drain_asked {
+                handle.drain();
             }
         };
         let mut state = self.shared.state.lock();
