@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::{Chaos, options, said};
 
 /// Starts until a job is killed between two checkpoints.
-const NUM_TRIES: u64 = 15;
+const NUM_TRIES: u64 = 60;
 
 /// What is done to a file.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,8 @@ fn job(chaos: &Chaos) -> Result<(&'static JobKind, Rows), String> {
 fn killed_place(chaos: &Chaos, job: &JobKind) -> Result<(Place, PathBuf), String> {
     for try_number in 0..NUM_TRIES {
         // State of any size goes to files.
-        let options = options(40 - 2 * try_number).replace("1 kb", "1 bytes");
+        // Quick builds are done before many checkpoints: shorter and shorter intervals.
+        let options = options(40 >> (try_number / 10)).replace("1 kb", "1 bytes");
         let place = Place::new(job, chaos.input(), &options);
         let mut child = place.start(2, "")?;
         let ended = place.wait_until(&mut child, |place| {
