@@ -18,9 +18,9 @@ pub fn all() -> Vec<Arc<dyn ConnectorFactory>> {
         Arc::new(blackhole::Blackhole),
         Arc::new(datagen::Datagen),
         Arc::new(filesystem::FilesystemConnector),
-        Arc::new(kafka::KafkaConnector),
+        Arc::new(kafka::KafkaConnector::PLAIN),
         Arc::new(nexmark::Nexmark),
         Arc::new(print::Print),
-        Arc::new(kafka::UpsertKafkaConnector),
+        Arc::new(kafka::KafkaConnector::UPSERT),
     ]
 }

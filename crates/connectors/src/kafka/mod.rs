@@ -40,45 +40,43 @@ use flott_core::options::OptionDef;
 use flott_core::sink::TableSink;
 use flott_core::source::{ScanRequest, TableSource};
 
+use sink::KafkaSink;
 use source::KafkaSource;
 use table::MessageLayout;
 
-/// The connector `kafka`.
-pub struct KafkaConnector;
-
-/// The connector `upsert-kafka`.
-pub struct UpsertKafkaConnector;
-
-fn create_source(
-    connector: &dyn ConnectorFactory,
-    context: &TableContext<'_>,
-    request: &ScanRequest,
-) -> Result<Arc<dyn TableSource>> {
-    let name = connector.identifier();
-    let layout = MessageLayout::new(context, name, connector.options())?;
-    Ok(Arc::new(KafkaSource::new(context, layout, request, name)?))
+/// The connectors `kafka` and `upsert-kafka`.
+pub struct KafkaConnector {
+    identifier: &'static str,
+    options: &'static [OptionDef],
+    doc: &'static str,
 }
 
-fn create_sink(
-    connector: &dyn ConnectorFactory,
-    context: &TableContext<'_>,
-) -> Result<Arc<dyn TableSink>> {
-    let name = connector.identifier();
-    let layout = MessageLayout::new(context, name, connector.options())?;
-    Ok(Arc::new(sink::KafkaSink::new(context, layout, name)?))
+impl KafkaConnector {
+    /// Messages as rows.
+    pub const PLAIN: Self = Self {
+        identifier: "kafka",
+        options: options::KAFKA,
+        doc: "topics of Apache Kafka",
+    };
+    /// Messages as the latest row of each key.
+    pub const UPSERT: Self = Self {
+        identifier: "upsert-kafka",
+        options: options::UPSERT_KAFKA,
+        doc: "topics of Apache Kafka as the latest row of each key",
+    };
 }
 
 impl ConnectorFactory for KafkaConnector {
     fn identifier(&self) -> &'static str {
-        "kafka"
+        self.identifier
     }
 
     fn options(&self) -> &'static [OptionDef] {
-        options::KAFKA
+        self.options
     }
 
     fn doc(&self) -> &'static str {
-        "topics of Apache Kafka"
+        self.doc
     }
 
     fn example(&self) -> &'static str {
@@ -94,7 +92,9 @@ impl ConnectorFactory for KafkaConnector {
         context: TableContext<'_>,
         request: ScanRequest,
     ) -> Result<Arc<dyn TableSource>> {
-        create_source(self, &context, &request)
+        let layout = MessageLayout::new(&context, self.identifier, self.options)?;
+        let source = KafkaSource::new(&context, layout, &request, self.identifier)?;
+        Ok(Arc::new(source))
     }
 
     fn create_sink(
@@ -102,44 +102,7 @@ impl ConnectorFactory for KafkaConnector {
         context: TableContext<'_>,
         _request: SinkRequest,
     ) -> Result<Arc<dyn TableSink>> {
-        create_sink(self, &context)
-    }
-}
-
-impl ConnectorFactory for UpsertKafkaConnector {
-    fn identifier(&self) -> &'static str {
-        "upsert-kafka"
-    }
-
-    fn options(&self) -> &'static [OptionDef] {
-        options::UPSERT_KAFKA
-    }
-
-    fn doc(&self) -> &'static str {
-        "topics of Apache Kafka as the latest row of each key"
-    }
-
-    fn example(&self) -> &'static str {
-        include_str!("example.sql")
-    }
-
-    fn metadata_columns(&self) -> Vec<MetadataColumn> {
-        metadata::columns()
-    }
-
-    fn create_source(
-        &self,
-        context: TableContext<'_>,
-        request: ScanRequest,
-    ) -> Result<Arc<dyn TableSource>> {
-        create_source(self, &context, &request)
-    }
-
-    fn create_sink(
-        &self,
-        context: TableContext<'_>,
-        _request: SinkRequest,
-    ) -> Result<Arc<dyn TableSink>> {
-        create_sink(self, &context)
+        let layout = MessageLayout::new(&context, self.identifier, self.options)?;
+        Ok(Arc::new(KafkaSink::new(&context, layout, self.identifier)?))
     }
 }
