@@ -6,11 +6,29 @@ use std::sync::Arc;
 use arrow::array::*;
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::*;
+use flott_core::changelog::ChangelogBatch;
 use flott_core::types::{DataType as FlinkType, LogicalType};
 use flott_core::{Error, Result};
 
 /// Copied strings of a column are gathered in buffers of about this many bytes.
 const OWNED_BUFFER_BYTES: usize = 16 << 20;
+
+/// The rows gathered in `columns`, of which there are none afterwards; `None` when there were none.
+pub(crate) fn flush_columns(
+    columns: &mut [ColumnBuilder],
+    schema: &SchemaRef,
+    num_rows: &mut usize,
+) -> Result<Option<ChangelogBatch>> {
+    let num_rows = std::mem::take(num_rows);
+    if num_rows == 0 {
+        return Ok(None);
+    }
+    let arrays = columns.iter_mut().map(ColumnBuilder::finish);
+    let arrays = arrays.collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(num_rows));
+    let rows = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
+    Ok(Some(ChangelogBatch::insert_only(rows)))
+}
 
 /// Values of one fixed width and their validity.
 pub(crate) struct Primitive<T: ArrowPrimitiveType> {

@@ -10,10 +10,10 @@ use flott_core::schema::Schema;
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
 
-use crate::column::ColumnBuilder;
+use crate::column::{ColumnBuilder, flush_columns};
 use crate::json::fault::shown;
 use crate::json::read::type_name;
-use crate::json::{finish_columns, requested_columns};
+use crate::json::requested_columns;
 use crate::lines::Lines;
 use crate::records::{Records, RowEncoder};
 
@@ -257,12 +257,7 @@ impl Decoder for RawDecoder {
     }
 
     fn flush(&mut self) -> Result<Option<ChangelogBatch>> {
-        if self.num_rows == 0 {
-            return Ok(None);
-        }
-        let num_rows = std::mem::take(&mut self.num_rows);
-        let rows = finish_columns(&mut self.columns, &self.schema, num_rows)?;
-        Ok(Some(ChangelogBatch::insert_only(rows)))
+        flush_columns(&mut self.columns, &self.schema, &mut self.num_rows)
     }
 
     fn set_first_line(&mut self, lines_before: u64) {

@@ -15,8 +15,8 @@ use super::program::Program;
 use super::read::{Cursor, Fault};
 use super::schema::{Avro, parse_schema};
 use super::write::{write_bytes, write_long};
-use crate::column::ColumnBuilder;
-use crate::json::{finish_columns, requested_columns};
+use crate::column::{ColumnBuilder, flush_columns};
+use crate::json::requested_columns;
 
 const MAGIC: &[u8] = b"Obj\x01";
 const MARKER_BYTES: usize = 16;
@@ -317,13 +317,12 @@ impl FileReader for ContainerReader {
             num_rows += usize::from(self.read_record()?);
             self.num_read += 1;
         }
-        if num_rows == 0 {
-            return Ok(None);
+        let rows = flush_columns(&mut self.columns, &self.schema, &mut num_rows)?;
+        if rows.is_some() {
+            // The strings of the next batch may stand in the same block.
+            self.columns.iter_mut().for_each(ColumnBuilder::begin_block);
         }
-        let rows = finish_columns(&mut self.columns, &self.schema, num_rows)?;
-        // The strings of the next batch may stand in the same block.
-        self.columns.iter_mut().for_each(ColumnBuilder::begin_block);
-        Ok(Some(ChangelogBatch::insert_only(rows)))
+        Ok(rows)
     }
 
     fn position(&self) -> u64 {

@@ -15,8 +15,8 @@ use super::program::Program;
 use super::read::{Cursor, Fault, Read};
 use super::schema::Avro;
 use super::write::RowWriter;
-use crate::column::ColumnBuilder;
-use crate::json::{finish_columns, requested_columns};
+use crate::column::{ColumnBuilder, flush_columns};
+use crate::json::requested_columns;
 
 /// The columns of a request under construction, filled by programs.
 pub(super) struct Rows {
@@ -66,12 +66,7 @@ impl Rows {
     }
 
     pub fn flush(&mut self) -> Result<Option<ChangelogBatch>> {
-        if self.num_rows == 0 {
-            return Ok(None);
-        }
-        let num_rows = std::mem::take(&mut self.num_rows);
-        let rows = finish_columns(&mut self.columns, &self.schema, num_rows)?;
-        Ok(Some(ChangelogBatch::insert_only(rows)))
+        flush_columns(&mut self.columns, &self.schema, &mut self.num_rows)
     }
 }
 

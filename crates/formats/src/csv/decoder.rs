@@ -7,10 +7,10 @@ use flott_core::format::{DecodeRequest, Decoder};
 use flott_core::{Error, Result};
 
 use super::dialect::{Cell, CellEnd, CellFault, Dialect};
-use crate::column::ColumnBuilder;
+use crate::column::{ColumnBuilder, flush_columns};
 use crate::json::fault::shown;
 use crate::json::read::{push_text, type_name};
-use crate::json::{finish_columns, requested_columns};
+use crate::json::requested_columns;
 use crate::lines::Utf8Check;
 use crate::temporal::TimestampStandard;
 
@@ -410,12 +410,7 @@ impl Decoder for CsvDecoder {
     }
 
     fn flush(&mut self) -> Result<Option<ChangelogBatch>> {
-        if self.num_rows == 0 {
-            return Ok(None);
-        }
-        let num_rows = std::mem::take(&mut self.num_rows);
-        let rows = finish_columns(&mut self.columns, &self.schema, num_rows)?;
-        Ok(Some(ChangelogBatch::insert_only(rows)))
+        flush_columns(&mut self.columns, &self.schema, &mut self.num_rows)
     }
 
     fn num_skipped(&self) -> u64 {

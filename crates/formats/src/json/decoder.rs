@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatchOptions;
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
-use arrow::record_batch::RecordBatch;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::{DecodeRequest, Decoder};
 use flott_core::schema::Schema;
@@ -17,7 +15,7 @@ use super::fault::{Fault, FaultKind, Scanned};
 use super::plan::ObjectPlan;
 use super::read::{ReadRules, Reader};
 use super::scan::Scanner;
-use crate::column::ColumnBuilder;
+use crate::column::{ColumnBuilder, flush_columns};
 use crate::lines::Lines;
 
 /// Decodes JSON objects, one a line or one a message, into the requested columns. A top-level
@@ -66,24 +64,6 @@ pub(crate) fn requested_columns(
         fields.push(data_type.to_field(&name));
     }
     Ok((columns, Arc::new(ArrowSchema::new(fields))))
-}
-
-/// A batch of the values gathered in `columns`.
-pub(crate) fn finish_columns(
-    columns: &mut [ColumnBuilder],
-    schema: &SchemaRef,
-    num_rows: usize,
-) -> Result<RecordBatch> {
-    let arrays = columns
-        .iter_mut()
-        .map(ColumnBuilder::finish)
-        .collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(num_rows));
-    Ok(RecordBatch::try_new_with_options(
-        schema.clone(),
-        arrays,
-        &options,
-    )?)
 }
 
 impl JsonDecoder {
@@ -216,12 +196,7 @@ impl Decoder for JsonDecoder {
     }
 
     fn flush(&mut self) -> Result<Option<ChangelogBatch>> {
-        if self.num_rows == 0 {
-            return Ok(None);
-        }
-        let num_rows = std::mem::take(&mut self.num_rows);
-        let rows = finish_columns(&mut self.columns, &self.schema, num_rows)?;
-        Ok(Some(ChangelogBatch::insert_only(rows)))
+        flush_columns(&mut self.columns, &self.schema, &mut self.num_rows)
     }
 
     fn num_skipped(&self) -> u64 {

@@ -17,7 +17,7 @@ use flott_core::changelog::ChangelogBatch;
 use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory};
 use flott_core::options::{OptionDef, OptionType, Options};
 
-pub(crate) use decoder::{JsonDecoder, finish_columns, requested_columns};
+pub(crate) use decoder::{JsonDecoder, requested_columns};
 use read::ReadRules;
 use write::{RowWriter, WriteRules};
 

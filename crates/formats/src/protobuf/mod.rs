@@ -17,8 +17,8 @@ use flott_core::{Error, Result};
 use prost_reflect::MessageDescriptor;
 
 use crate::avro::not_in_blocks;
-use crate::column::ColumnBuilder;
-use crate::json::{IGNORE_PARSE_ERRORS, finish_columns, flag, requested_columns};
+use crate::column::{ColumnBuilder, flush_columns};
+use crate::json::{IGNORE_PARSE_ERRORS, flag, requested_columns};
 use plan::{MessagePlan, find_message};
 use read::MessageReader;
 use write::MessageWriter;
@@ -164,12 +164,7 @@ impl Decoder for ProtobufDecoder {
     }
 
     fn flush(&mut self) -> Result<Option<ChangelogBatch>> {
-        if self.num_rows == 0 {
-            return Ok(None);
-        }
-        let num_rows = std::mem::take(&mut self.num_rows);
-        let rows = finish_columns(&mut self.columns, &self.schema, num_rows)?;
-        Ok(Some(ChangelogBatch::insert_only(rows)))
+        flush_columns(&mut self.columns, &self.schema, &mut self.num_rows)
     }
 
     fn num_skipped(&self) -> u64 {
