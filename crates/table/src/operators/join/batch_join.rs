@@ -2,9 +2,11 @@
 
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
+use flott_core::changelog::ChangelogBatch;
+use flott_core::operator::Output;
 
 use super::chains::{Chains, NONE};
-use super::combine::{Alone, Combiner, Pairs, RowsOf, is_left_only, may_be_equal};
+use super::combine::{Alone, Combiner, Pairs, RowsOf, emit_in_order, is_left_only, may_be_equal};
 use super::keys::{KeyGroups, SideName};
 use super::{JoinInputs, JoinKind};
 
@@ -56,6 +58,21 @@ impl BatchJoin {
         }
         self.right = right;
         Ok(())
+    }
+
+    /// Sends what a batch of the left gives, in its order and with its kinds.
+    pub fn probe_batch(&mut self, left: &ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        if left.is_insert_only() {
+            let mut send = |rows, _: &[u32]| out.emit(ChangelogBatch::insert_only(rows));
+            return self.probe(left.rows(), &mut send);
+        }
+        let mut joined = Vec::new();
+        self.probe(left.rows(), &mut |rows, positions| {
+            joined.push((rows, positions.to_vec()));
+            Ok(())
+        })?;
+        let kinds = (0..left.num_rows()).map(|row| left.kind(row) as u8);
+        emit_in_order(joined, &kinds.collect::<Vec<_>>(), out)
     }
 
     /// Sends what these rows of the left give. The rows of the left of a sent batch ascend.

@@ -15,7 +15,6 @@ use flott_core::time::MIN_WATERMARK;
 
 use super::LookupJoinConfig;
 use super::batch_join::BatchJoin;
-use super::combine::emit_in_order;
 use super::keys::{KeyColumns, SideName};
 use crate::operators::evaluate::batch_of;
 use crate::operators::rows::{keyed_table, split_keyed};
@@ -63,28 +62,12 @@ impl LookupJoin {
             self.build()?;
         }
         for batch in std::mem::take(&mut self.waiting) {
-            self.look_up(&batch, out)?;
+            self.join.probe_batch(&batch, out)?;
         }
         if self.watermark > MIN_WATERMARK {
             out.watermark(self.watermark)?;
         }
         Ok(())
-    }
-
-    fn look_up(&mut self, batch: &ChangelogBatch, out: &mut dyn Output) -> Result<()> {
-        if batch.is_insert_only() {
-            let mut send = |rows, _: &[u32]| out.emit(ChangelogBatch::insert_only(rows));
-            return self.join.probe(batch.rows(), &mut send);
-        }
-        let mut joined = Vec::new();
-        self.join.probe(batch.rows(), &mut |rows, positions| {
-            joined.push((rows, positions.to_vec()));
-            Ok(())
-        })?;
-        let kinds: Vec<u8> = (0..batch.num_rows())
-            .map(|row| batch.kind(row) as u8)
-            .collect();
-        emit_in_order(joined, &kinds, out)
     }
 
     fn table_of(
@@ -119,7 +102,7 @@ impl Operator for LookupJoin {
                 self.table.push(batch.rows().clone());
                 Ok(())
             }
-            SideName::Left if self.is_ready => self.look_up(&batch, out),
+            SideName::Left if self.is_ready => self.join.probe_batch(&batch, out),
             SideName::Left => {
                 self.waiting.push(batch);
                 Ok(())

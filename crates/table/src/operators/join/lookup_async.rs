@@ -22,7 +22,6 @@ use flott_core::{Error, Result};
 
 use super::AsyncLookupJoinConfig;
 use super::batch_join::BatchJoin;
-use super::combine::emit_in_order;
 use super::keys::{KeyColumns, SideName};
 use super::lookup_cache::LookupCache;
 use crate::operators::evaluate::batch_of;
@@ -358,18 +357,7 @@ impl AsyncLookupJoin {
             .map(|rows| batch_of(schema.clone(), rows.columns().to_vec(), rows.num_rows()))
             .collect::<Result<Vec<_>>>()?;
         self.join.build(concat_batches(schema, &found)?)?;
-        let batch = &slice.batch;
-        if batch.is_insert_only() {
-            let mut send = |rows, _: &[u32]| out.emit(ChangelogBatch::insert_only(rows));
-            return self.join.probe(batch.rows(), &mut send);
-        }
-        let mut joined = Vec::new();
-        self.join.probe(batch.rows(), &mut |rows, positions| {
-            joined.push((rows, positions.to_vec()));
-            Ok(())
-        })?;
-        let kinds = (0..batch.num_rows()).map(|row| batch.kind(row) as u8);
-        emit_in_order(joined, &kinds.collect::<Vec<_>>(), out)
+        self.join.probe_batch(&slice.batch, out)
     }
 
     fn check_deadlines(&self) -> Result<()> {
