@@ -65,22 +65,8 @@ fn main() -> Result<()> {
         Task::Deps => deps::check(&root),
         Task::Tidy { update } => tidy::check(&root, update),
         Task::Slt { filter, bless } => {
-            let env = if bless {
-                vec![("FLOTT_BLESS", "1")]
-            } else {
-                Vec::new()
-            };
-            let mut args = vec![
-                "test",
-                "--release",
-                "-p",
-                "flott-testkit",
-                "--test",
-                "slt",
-                "--",
-            ];
-            args.extend(filter.as_deref());
-            run(&root, "cargo", &args, &env)
+            let env: &[_] = if bless { &[("FLOTT_BLESS", "1")] } else { &[] };
+            run_test(&root, "slt", filter.as_deref(), env)
         }
         Task::Systems { name } => systems::get(&name),
         Task::Docs => {
@@ -88,33 +74,31 @@ fn main() -> Result<()> {
             run(&root, "cargo", &args, &[])
         }
         Task::Soak { seed, kills } => soak(&root, seed, kills),
-        Task::Oracle { filter } => {
-            let mut args = vec![
-                "test",
-                "--release",
-                "-p",
-                "flott-testkit",
-                "--test",
-                "oracle",
-                "--",
-            ];
-            args.extend(filter.as_deref());
-            run(&root, "cargo", &args, &[])
-        }
+        Task::Oracle { filter } => run_test(&root, "oracle", filter.as_deref(), &[]),
     }
 }
 
 fn soak(root: &Path, seed: u64, kills: u64) -> Result<()> {
-    let args = ["test", "--release", "-p", "flott-cli", "--test"];
     let (seed, kills) = (seed.to_string(), kills.to_string());
     let schedule = [
         ("FLOTT_CHAOS_SEED", seed.as_str()),
         ("FLOTT_CHAOS_KILLS", kills.as_str()),
     ];
-    run(root, "cargo", &[&args[..], &["chaos"]].concat(), &schedule)?;
-    let kafka = ["systems", "--", "kills_and_restarts"];
-    let args = [&args[..], &kafka].concat();
-    run(root, "cargo", &args, &[("FLOTT_SOAK", "1")])
+    run_test(root, "chaos", None, &schedule)?;
+    run_test(
+        root,
+        "systems",
+        Some("kills_and_restarts"),
+        &[("FLOTT_SOAK", "1")],
+    )
+}
+
+/// Runs one test target, as the README's test command builds it: other flags would choose other
+/// features of the dependencies and build them again.
+fn run_test(root: &Path, test: &str, filter: Option<&str>, env: &[(&str, &str)]) -> Result<()> {
+    let mut args = vec!["test", "--release", "--workspace", "--test", test];
+    args.extend(filter.iter().flat_map(|filter| ["--", filter]));
+    run(root, "cargo", &args, env)
 }
 
 fn check(root: &Path) -> Result<()> {
