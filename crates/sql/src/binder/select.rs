@@ -411,15 +411,12 @@ fn excluded_names(options: &WildcardAdditionalOptions) -> Vec<String> {
     names
 }
 
-/// The name that an expression has without an alias: a column's or field's.
+/// The name that an expression has without an alias: a column's, or a field's when only names lead
+/// to it.
 fn derived_name(ast: &ast::Expr) -> Option<String> {
     match ast {
         ast::Expr::Identifier(name) => Some(name.value.clone()),
         ast::Expr::CompoundIdentifier(parts) => parts.last().map(|p| p.value.clone()),
-        ast::Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
-            ast::AccessExpr::Dot(ast::Expr::Identifier(name)) => Some(name.value.clone()),
-            _ => None,
-        },
         ast::Expr::Nested(inner) => derived_name(inner),
         _ => None,
     }

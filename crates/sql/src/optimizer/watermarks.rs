@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::expr::{Expr, ExprKind};
 use crate::plan::Plan;
 
 /// Drops the watermarks of a plan of projections and filters alone.
 pub fn apply(plan: &Arc<Plan>) -> Arc<Plan> {
-    match is_indifferent(plan) {
+    match is_indifferent(plan) && !plan.asks_for_watermark() {
         true => without(plan),
         false => plan.clone(),
     }
@@ -23,7 +22,7 @@ fn without(plan: &Arc<Plan>) -> Arc<Plan> {
     }
 }
 
-/// Whether nothing in the plan keeps rows or depends on event time.
+/// Whether nothing in the plan keeps rows or waits for event time.
 fn is_indifferent(plan: &Plan) -> bool {
     let is_stateless = matches!(
         plan,
@@ -35,14 +34,5 @@ fn is_indifferent(plan: &Plan) -> bool {
             | Plan::Union(_)
             | Plan::Unnest(_)
     );
-    is_stateless
-        && !plan.exprs().into_iter().any(asks_for_it)
-        && plan.inputs().into_iter().all(|input| is_indifferent(input))
-}
-
-fn asks_for_it(expr: &Expr) -> bool {
-    expr.any(&|e| match &e.kind {
-        ExprKind::Call { function, .. } => function.name == "CURRENT_WATERMARK",
-        _ => false,
-    })
+    is_stateless && plan.inputs().into_iter().all(|input| is_indifferent(input))
 }

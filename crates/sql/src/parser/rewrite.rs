@@ -3,6 +3,7 @@
 //! - A hint after a table becomes a made-up `PARTITION (…)` (see [`super::hints`]).
 //! - `PATTERN (…) WITHIN INTERVAL … DEFINE …` loses its WITHIN, which becomes the first definition
 //!   of the made-up symbol [`WITHIN_SYMBOL`].
+//! - `VALUES 1, 2` gets its parentheses: a row of one value needs none in Flink.
 //! - `UNIQUE`, `::` and the like that Flink does not have are left to fail where they stand.
 
 use flott_core::{Error, Result};
@@ -30,7 +31,7 @@ pub(crate) fn tokens(piece: &Piece<'_>) -> Result<Vec<TokenWithSpan>> {
         token.span = Span::new(shifted(token.span.start), shifted(token.span.end));
     }
     refuse_foreign(&tokens)?;
-    Ok(move_within(mark_hints(tokens)))
+    Ok(enclose_values(move_within(mark_hints(tokens))))
 }
 
 fn lowercase_first(message: &str) -> String {
@@ -85,6 +86,70 @@ fn mark_hints(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         out.push(token);
     }
     out
+}
+
+/// Words that end a list of VALUES.
+const AFTER_VALUES: &[&str] = &[
+    "UNION",
+    "INTERSECT",
+    "EXCEPT",
+    "ORDER",
+    "LIMIT",
+    "OFFSET",
+    "FETCH",
+];
+
+/// Puts parentheses around the rows of VALUES that have none.
+fn enclose_values(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.into_iter().peekable();
+    while let Some(token) = rest.next() {
+        let is_values = is_word(&token.token, "VALUES");
+        out.push(token);
+        while is_values {
+            while let Some(space) = rest.next_if(|t| is_space(&t.token)) {
+                out.push(space);
+            }
+            enclose_row(&mut rest, &mut out);
+            match rest.next_if(|t| t.token == Token::Comma) {
+                Some(comma) => out.push(comma),
+                None => break,
+            }
+        }
+    }
+    out
+}
+
+fn is_space(token: &Token) -> bool {
+    matches!(token, Token::Whitespace(_))
+}
+
+/// Moves one row of VALUES over, up to the comma or the end of the list.
+fn enclose_row(
+    rest: &mut std::iter::Peekable<impl Iterator<Item = TokenWithSpan>>,
+    out: &mut Vec<TokenWithSpan>,
+) {
+    let Some(first) = rest.peek() else { return };
+    let is_row = first.token == Token::LParen || is_word(&first.token, "ROW");
+    let span = first.span;
+    let ends = |t: &Token| match t {
+        Token::Comma | Token::RParen | Token::SemiColon | Token::EOF => true,
+        word => AFTER_VALUES.iter().any(|end| is_word(word, end)),
+    };
+    let start = out.len();
+    let mut depth = 0usize;
+    while let Some(token) = rest.next_if(|t| depth > 0 || !ends(&t.token)) {
+        match token.token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        out.push(token);
+    }
+    if !is_row && out.len() > start {
+        out.insert(start, TokenWithSpan::new(Token::LParen, span));
+        out.push(TokenWithSpan::new(Token::RParen, span));
+    }
 }
 
 fn move_within(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {

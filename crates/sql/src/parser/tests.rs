@@ -189,6 +189,8 @@ fn queries_of_flink_parse() {
         "SELECT o.*, r.rate FROM o JOIN r /*+ OPTIONS('k'='v') */ FOR SYSTEM_TIME AS OF o.proctime ON o.c = r.c",
         "SELECT /*+ STATE_TTL('t'='1d'), BROADCAST(a, b) */ DISTINCT a FROM t /*+ OPTIONS('k'='v', 'l'='w') */ AS x",
         "VALUES (1, 'a'), (2, 'b')",
+        "VALUES 1, 2 + 3, ARRAY[4, 5] UNION ALL VALUES ROW(1)",
+        "SELECT * FROM (VALUES 1, (2)) AS t(a)",
         "SELECT * FROM (VALUES (1), (2)) AS t(a)",
         "WITH a AS (SELECT 1 AS x), b(y) AS (SELECT x FROM a) SELECT * FROM b UNION ALL SELECT * FROM a",
         "(SELECT 1) INTERSECT ALL (SELECT 2) EXCEPT SELECT 3",

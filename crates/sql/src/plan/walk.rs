@@ -56,6 +56,13 @@ impl Plan {
         kind.is_some_and(is_session) || self.inputs().iter().any(|input| input.has_sessions())
     }
 
+    /// Whether an expression here or below asks for the watermark.
+    pub fn asks_for_watermark(&self) -> bool {
+        let calls = |e: &Expr| matches!(&e.kind, ExprKind::Call { function, .. } if function.name == "CURRENT_WATERMARK");
+        self.exprs().into_iter().any(|expr| expr.any(&calls))
+            || self.inputs().iter().any(|input| input.asks_for_watermark())
+    }
+
     /// As [`Plan::inputs`], to change them.
     pub fn inputs_mut(&mut self) -> Vec<&mut Arc<Plan>> {
         match self {

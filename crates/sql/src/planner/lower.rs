@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use flott_core::Result;
 use flott_core::graph::{Edge, JobGraph, Node, NodeId, NodeKind};
-use flott_core::hash::StableHashMap;
+use flott_core::hash::{StableHashMap, StableHashSet};
 use flott_core::operator::OperatorFactory;
 use flott_core::schema::Schema;
 use flott_core::source::TableSource;
 use flott_table::operators::not_null::{NotNullConfig, NotNullEnforcer};
+use flott_table::operators::watermark_assigner::TellingRows;
 
 use super::PlannerContext;
 use super::compile::Compiler;
 use super::identity::{Fingerprint, Label};
 use super::stream::Stream;
-use crate::plan::Plan;
+use crate::plan::{JoinMode, Plan};
 
 /// A job graph in the making.
 pub(super) struct Lowering<'a> {
@@ -24,22 +25,61 @@ pub(super) struct Lowering<'a> {
     done: StableHashMap<(usize, bool), Stream>,
     /// Sources made while changelog modes were looked at, by the plan node's address.
     pub sources: StableHashMap<usize, Arc<dyn TableSource>>,
-    /// Whether rows of the job make sessions.
-    pub has_sessions: bool,
+    /// Before which rows watermarks have to be sent.
+    pub telling: TellingRows,
+    /// The plan nodes, by address, that a temporal join takes its versions from.
+    versioned: StableHashSet<usize>,
+    /// Whether the node that is lowered is one of them.
+    pub is_versioned: bool,
+}
+
+/// Marks the nodes on the versioned sides of temporal joins.
+fn mark_versioned(plan: &Arc<Plan>, is_versioned: bool, marked: &mut StableHashSet<usize>) {
+    if is_versioned {
+        marked.insert(Arc::as_ptr(plan) as usize);
+    }
+    let right = match plan.as_ref() {
+        Plan::Join(join) if matches!(join.mode, JoinMode::Temporal { .. }) => Some(&join.right),
+        _ => None,
+    };
+    for input in plan.inputs() {
+        let is_right = right.is_some_and(|right| Arc::ptr_eq(right, input));
+        mark_versioned(input, is_versioned || is_right, marked);
+    }
+}
+
+/// What the plans of a job can tell of its watermarks.
+fn telling_rows<'p>(plans: impl Iterator<Item = &'p Arc<Plan>>) -> TellingRows {
+    let mut telling = TellingRows::Late;
+    for plan in plans {
+        if plan.asks_for_watermark() {
+            return TellingRows::Every;
+        }
+        if plan.has_sessions() {
+            telling = TellingRows::Adjacent;
+        }
+    }
+    telling
 }
 
 impl<'a> Lowering<'a> {
     /// A graph for these plans together.
     pub fn new<'p>(
         context: PlannerContext<'a>,
-        mut plans: impl Iterator<Item = &'p Arc<Plan>>,
+        plans: impl Iterator<Item = &'p Arc<Plan>> + Clone,
     ) -> Self {
+        let mut versioned = StableHashSet::default();
+        for plan in plans.clone() {
+            mark_versioned(plan, false, &mut versioned);
+        }
         Self {
             context,
             graph: JobGraph::default(),
             done: StableHashMap::default(),
             sources: StableHashMap::default(),
-            has_sessions: plans.any(|plan| plan.has_sessions()),
+            telling: telling_rows(plans),
+            versioned,
+            is_versioned: false,
         }
     }
 
@@ -94,7 +134,10 @@ impl<'a> Lowering<'a> {
                 return Ok(stream.clone());
             }
         }
+        let is_versioned = self.versioned.contains(&address);
+        let outer = std::mem::replace(&mut self.is_versioned, is_versioned);
         let stream = self.lower_node(plan, needs_update_before)?;
+        self.is_versioned = outer;
         self.done
             .insert((address, needs_update_before), stream.clone());
         Ok(stream)

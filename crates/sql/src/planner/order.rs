@@ -241,6 +241,7 @@ impl Lowering<'_> {
             keep,
             rowtime_column,
             emits_update_before: needs,
+            sends_every_version: self.is_versioned,
             schema: node.schema.to_arrow(),
         };
         let (label, identity) = rank_identity(node, &input, name, &node.partition_keys);

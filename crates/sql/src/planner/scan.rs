@@ -157,6 +157,7 @@ impl Lowering<'_> {
         let config = ChangelogNormalizeConfig {
             key_columns: key_columns.clone(),
             emits_update_before: true,
+            sends_every_version: self.is_versioned,
             schema: stream.schema.to_arrow(),
         };
         let name = format!("ChangelogNormalize(key={key_columns:?})");
@@ -326,7 +327,7 @@ impl Lowering<'_> {
             emit_interval_ms: interval.map_or(DEFAULT_EMIT_INTERVAL_MS, |interval| {
                 interval.as_millis() as i64
             }),
-            feeds_sessions: self.has_sessions,
+            telling: self.telling,
         };
         let name = format!(
             "WatermarkAssigner(rowtime={})",

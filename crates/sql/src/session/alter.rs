@@ -103,7 +103,8 @@ impl Session {
         let mut elements = elements.clone();
         for column in &mut elements.columns {
             let position = column_position(table, &column.name)?;
-            table.columns.remove(position);
+            let before = table.columns.remove(position);
+            column.comment = column.comment.take().or(before.comment);
             if column.position.is_none() {
                 let before = position.checked_sub(1).and_then(|i| table.columns.get(i));
                 column.position = Some(match before {
@@ -139,6 +140,7 @@ impl Session {
             AlterViewAction::RenameTo(to) => self.rename(&path, to),
             AlterViewAction::As(query) => {
                 view.query = self.stored_query(query)?;
+                view.column_names = None;
                 let is_temporary = view.is_temporary;
                 let object = Object::View(Arc::new(view));
                 self.catalogs.put(&path, object, is_temporary)?;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use flott_core::catalog::{CatalogTable, CatalogView, ColumnKind, ObjectPath, TableColumn};
 use flott_core::options::Options;
 use flott_core::schema::Column;
+use flott_core::types::{DataType, LogicalType, RowField};
 
 use super::catalog::Catalog;
 
@@ -19,13 +20,13 @@ fn string(text: &str) -> String {
 fn column_line(column: &TableColumn) -> String {
     let mut line = quoted(&column.name);
     let _ = match &column.kind {
-        ColumnKind::Physical => write!(line, " {}", shown_type(column)),
+        ColumnKind::Physical => write!(line, " {}", written(&column.data_type)),
         ColumnKind::Computed { expression } => write!(line, " AS {expression}"),
         ColumnKind::Metadata { key, is_virtual } => {
             let from = key.as_ref().map(|k| format!(" FROM {}", string(k)));
             let from = from.unwrap_or_default();
             let end = if *is_virtual { " VIRTUAL" } else { "" };
-            write!(line, " {} METADATA{from}{end}", shown_type(column))
+            write!(line, " {} METADATA{from}{end}", written(&column.data_type))
         }
     };
     if let Some(comment) = &column.comment {
@@ -34,16 +35,26 @@ fn column_line(column: &TableColumn) -> String {
     line
 }
 
-/// Flink prints STRING and BYTES as the types that they are short for.
-fn shown_type(column: &TableColumn) -> String {
-    let text = column.data_type.to_string();
-    match text.strip_prefix("STRING") {
-        Some(rest) => format!("VARCHAR(2147483647){rest}"),
-        None => match text.strip_prefix("BYTES") {
-            Some(rest) => format!("VARBINARY(2147483647){rest}"),
-            None => text,
-        },
-    }
+/// Flink writes types out here: none of the short names.
+fn written(data_type: &DataType) -> String {
+    let nullability = if data_type.nullable { "" } else { " NOT NULL" };
+    let logical = match &data_type.logical {
+        LogicalType::VarChar(length) => format!("VARCHAR({length})"),
+        LogicalType::VarBinary(length) => format!("VARBINARY({length})"),
+        LogicalType::TimestampLtz(precision) => {
+            format!("TIMESTAMP({precision}) WITH LOCAL TIME ZONE")
+        }
+        LogicalType::Array(item) => format!("ARRAY<{}>", written(item)),
+        LogicalType::Multiset(item) => format!("MULTISET<{}>", written(item)),
+        LogicalType::Map(key, value) => format!("MAP<{}, {}>", written(key), written(value)),
+        LogicalType::Row(fields) => {
+            let field = |f: &RowField| format!("{} {}", quoted(&f.name), written(&f.data_type));
+            let fields: Vec<_> = fields.iter().map(field).collect();
+            format!("ROW<{}>", fields.join(", "))
+        }
+        other => other.to_string(),
+    };
+    logical + nullability
 }
 
 fn options_text(options: &Options) -> String {

@@ -154,14 +154,6 @@ fn write_value(array: &dyn Array, row: usize, ty: &LogicalType, text: &mut Strin
             });
         }
         LogicalType::Array(item) => write_array(array, row, &item.logical, text)?,
-        LogicalType::Decimal(_, scale) => {
-            let start = text.len();
-            value_text(array, row, ty, text)?;
-            if *scale > 0 {
-                let digits = text[start..].trim_end_matches('0').trim_end_matches('.');
-                text.truncate(start + digits.len());
-            }
-        }
         ty if ty.is_numeric() => value_text(array, row, ty, text)?,
         ty => {
             let mut value = String::new();

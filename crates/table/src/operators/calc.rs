@@ -14,6 +14,7 @@ use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::operator::{Operator, OperatorFactory, Output};
+use flott_core::time::{MIN_WATERMARK, after_watermark};
 
 use super::evaluate::{batch_of, evaluate_all, evaluate_predicate, expression_error};
 
@@ -39,6 +40,7 @@ impl OperatorFactory for CalcConfig {
         Ok(Box::new(Calc {
             config: self.clone(),
             narrowed: None,
+            watermark: MIN_WATERMARK,
         }))
     }
 }
@@ -47,6 +49,8 @@ struct Calc {
     config: CalcConfig,
     /// Made at the first batch, which tells how many columns there are.
     narrowed: Option<Narrowed>,
+    /// Of the rows so far: expressions may ask for it.
+    watermark: i64,
 }
 
 /// The steps after the filter, over only those columns that they use: others are not copied.
@@ -126,22 +130,36 @@ fn append_columns(rows: RecordBatch, exprs: &[Arc<dyn PhysicalExpr>]) -> Result<
     })
 }
 
-impl Operator for Calc {
-    fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
-        if batch.is_empty() {
-            return Ok(());
-        }
+impl Calc {
+    fn evaluate(&mut self, batch: ChangelogBatch) -> Result<Option<ChangelogBatch>> {
         let narrowed = match self.narrowed.take() {
             Some(narrowed) => narrowed,
             None => Narrowed::new(&self.config, batch.rows().num_columns())?,
         };
         let narrowed = self.narrowed.insert(narrowed);
         let Some(kept) = filter(self.config.predicate.as_ref(), &narrowed.columns, batch)? else {
-            return Ok(());
+            return Ok(None);
         };
         let (rows, kinds) = kept.into_parts();
         let rows = narrowed.project(rows, &self.config.schema)?;
-        out.emit(ChangelogBatch::new(rows, kinds))
+        Ok(Some(ChangelogBatch::new(rows, kinds)))
+    }
+}
+
+impl Operator for Calc {
+    fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match after_watermark(self.watermark, || self.evaluate(batch))? {
+            Some(batch) => out.emit(batch),
+            None => Ok(()),
+        }
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
+        self.watermark = watermark;
+        out.watermark(watermark)
     }
 }
 

@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::{ChangelogBatch, RowKind, adds};
-use flott_core::hash::hash_columns;
+use flott_core::hash::{StableHashMap, hash_columns};
 use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
 
 use super::evaluate::{batch_of, milliseconds};
@@ -36,6 +36,9 @@ pub struct DeduplicateConfig {
     pub rowtime_column: Option<usize>,
     /// Whether updates come with `-U`.
     pub emits_update_before: bool,
+    /// Whether each row that was ever kept is sent, rather than what a batch changes on the whole:
+    /// a temporal join asks for the versions in between too.
+    pub sends_every_version: bool,
     pub schema: SchemaRef,
 }
 
@@ -57,8 +60,15 @@ impl OperatorFactory for DeduplicateConfig {
             }
             (Some(column), Keep::Last) => Choice::GreatestTime(column),
         };
-        let key_columns = &self.partition_columns;
-        RowOfKey::create(choice, key_columns, self.emits_update_before, &self.schema)
+        Ok(Box::new(RowOfKey {
+            sends_every_version: self.sends_every_version,
+            ..RowOfKey::new(
+                choice,
+                &self.partition_columns,
+                self.emits_update_before,
+                &self.schema,
+            )?
+        }))
     }
 }
 
@@ -71,18 +81,23 @@ pub struct ChangelogNormalizeConfig {
     pub key_columns: Vec<usize>,
     /// Whether updates come with `-U`.
     pub emits_update_before: bool,
+    /// Whether each row that was ever kept is sent, rather than what a batch changes on the whole:
+    /// a temporal join asks for the versions in between too.
+    pub sends_every_version: bool,
     pub schema: SchemaRef,
 }
 
 impl OperatorFactory for ChangelogNormalizeConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        let choice = Choice::Latest;
-        RowOfKey::create(
-            choice,
-            &self.key_columns,
-            self.emits_update_before,
-            &self.schema,
-        )
+        Ok(Box::new(RowOfKey {
+            sends_every_version: self.sends_every_version,
+            ..RowOfKey::new(
+                Choice::Latest,
+                &self.key_columns,
+                self.emits_update_before,
+                &self.schema,
+            )?
+        }))
     }
 }
 
@@ -199,6 +214,7 @@ struct Changed {
 struct RowOfKey {
     choice: Choice,
     emits_update_before: bool,
+    sends_every_version: bool,
     schema: SchemaRef,
     partitions: Partitions,
     store: RowStore,
@@ -208,22 +224,52 @@ struct RowOfKey {
 }
 
 impl RowOfKey {
-    fn create(
+    fn new(
         choice: Choice,
         key_columns: &[usize],
         emits_update_before: bool,
         schema: &SchemaRef,
-    ) -> Result<Box<dyn Operator>> {
-        Ok(Box::new(Self {
+    ) -> Result<Self> {
+        Ok(Self {
             choice,
             emits_update_before,
+            sends_every_version: false,
             schema: schema.clone(),
             partitions: Partitions::new(schema, key_columns)?,
             store: RowStore::new(schema.clone()),
             kept: KeptRows::default(),
             batch_number: 0,
             context: None,
-        }))
+        })
+    }
+
+    /// The batch in parts, in order, in each of which a key stands once.
+    fn versions(&mut self, batch: &ChangelogBatch) -> Result<Vec<ChangelogBatch>> {
+        let keys = self.partitions.assign(batch.rows())?;
+        let mut seen = StableHashMap::default();
+        let mut parts: Vec<Vec<u32>> = Vec::new();
+        for (row, key) in keys.into_iter().enumerate() {
+            let times: &mut usize = seen.entry(key).or_default();
+            if *times == parts.len() {
+                parts.push(Vec::new());
+            }
+            parts[*times].push(row as u32);
+            *times += 1;
+        }
+        let take = |rows: Vec<u32>| Ok(batch.take(&UInt32Array::from(rows))?);
+        parts.into_iter().map(take).collect()
+    }
+
+    fn process_batch(&mut self, batch: &ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+        let kinds = batch.kinds();
+        let changed = self.apply(batch.rows(), |row| kinds.is_none_or(|k| adds(k[row])))?;
+        self.send(batch.rows(), &changed, out)?;
+        for change in changed {
+            if self.kept.slots[change.key as usize] == NONE {
+                self.partitions.remove(change.key);
+            }
+        }
+        self.store.sweep()
     }
 
     fn begin_batch(&mut self) {
@@ -341,15 +387,13 @@ impl Operator for RowOfKey {
     }
 
     fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
-        let kinds = batch.kinds();
-        let changed = self.apply(batch.rows(), |row| kinds.is_none_or(|k| adds(k[row])))?;
-        self.send(batch.rows(), &changed, out)?;
-        for change in changed {
-            if self.kept.slots[change.key as usize] == NONE {
-                self.partitions.remove(change.key);
+        if self.sends_every_version {
+            for part in self.versions(&batch)? {
+                self.process_batch(&part, out)?;
             }
+        } else {
+            self.process_batch(&batch, out)?;
         }
-        self.store.sweep()?;
         if let Some(context) = &self.context {
             context.metrics.num_keys.set(self.partitions.len() as i64);
         }
@@ -414,6 +458,7 @@ mod tests {
             keep,
             rowtime_column,
             emits_update_before: true,
+            sends_every_version: false,
             schema: schema().to_arrow(),
         };
         Harness::new(Arc::new(config)).input_by(schema(), Exchange::Hash(vec![0]))
@@ -442,6 +487,31 @@ mod tests {
         assert_eq!(
             run(harness(Keep::Last, Some(2)), &ROWS_IN),
             ["+I 1 b", "+I 2 x", "-U 1 b", "+U 1 c", "+I 3 z"]
+        );
+    }
+
+    #[test]
+    fn versions_inside_a_batch_are_sent_when_asked_for() {
+        let one_batch = ["1 | a | 12:00:01\n1 | b | 12:00:02\n2 | x | 12:00:00\n1 | c | 12:00:03"];
+        let sent = |sends_every_version| {
+            let config = DeduplicateConfig {
+                partition_columns: vec![0],
+                keep: Keep::Last,
+                rowtime_column: Some(2),
+                emits_update_before: true,
+                sends_every_version,
+                schema: schema().to_arrow(),
+            };
+            let harness = Harness::new(Arc::new(config));
+            run(
+                harness.input_by(schema(), Exchange::Hash(vec![0])),
+                &one_batch,
+            )
+        };
+        assert_eq!(sent(false), ["+I 1 c", "+I 2 x"]);
+        assert_eq!(
+            sent(true),
+            ["+I 1 a", "+I 2 x", "-U 1 a", "+U 1 b", "-U 1 b", "+U 1 c"]
         );
     }
 
@@ -482,6 +552,7 @@ mod tests {
         let config = ChangelogNormalizeConfig {
             key_columns: vec![0],
             emits_update_before: true,
+            sends_every_version: false,
             schema: schema().to_arrow(),
         };
         let harness = Harness::new(Arc::new(config)).input(schema());

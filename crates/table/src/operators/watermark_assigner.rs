@@ -28,10 +28,31 @@ pub struct WatermarkAssignerConfig {
     /// `pipeline.auto-watermark-interval`, in ms; Flink's default is
     /// [`DEFAULT_EMIT_INTERVAL_MS`].
     pub emit_interval_ms: i64,
-    /// Whether sessions are made of the rows. A row right after the watermark prolongs a session
-    /// that ends there, if it comes before the watermark; for all else it need not be told from
-    /// later ones, which leaves ascending rows together.
-    pub feeds_sessions: bool,
+    /// Before which rows a watermark must be sent, which splits their batch.
+    pub telling: TellingRows,
+}
+
+/// The rows for which it makes a difference whether a watermark comes before or after them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TellingRows {
+    /// Late ones, which leaves ascending rows together.
+    Late,
+    /// Those right after the watermark too: they prolong a session that ends there if they come
+    /// before the watermark.
+    Adjacent,
+    /// All: the watermark itself is asked for.
+    Every,
+}
+
+impl TellingRows {
+    /// How far after the watermark a row may be that can tell, in ms.
+    fn reach_ms(self) -> i64 {
+        match self {
+            Self::Late => 0,
+            Self::Adjacent => 1,
+            Self::Every => i64::MAX,
+        }
+    }
 }
 
 /// `pipeline.auto-watermark-interval` when it is not set.
@@ -94,7 +115,7 @@ impl WatermarkAssigner {
         out: &mut dyn Output,
     ) -> Result<()> {
         let (times, mut start) = (times.values(), 0);
-        let reach = i64::from(self.config.feeds_sessions);
+        let reach = self.config.telling.reach_ms();
         let Progress {
             mut reached,
             mut due,
@@ -236,7 +257,7 @@ mod tests {
             time_column: 0,
             expr: Arc::new(Column::new("watermark", 1)),
             emit_interval_ms: DEFAULT_EMIT_INTERVAL_MS,
-            feeds_sessions: true,
+            telling: TellingRows::Adjacent,
         }
     }
 
@@ -282,23 +303,27 @@ mod tests {
     }
 
     #[test]
-    fn ascending_rows_stay_together_unless_they_make_sessions() {
-        for (feeds_sessions, parts) in [(false, 1), (true, 3)] {
+    fn ascending_rows_stay_together_unless_they_can_tell() {
+        let cases = [
+            (TellingRows::Late, 1),
+            (TellingRows::Adjacent, 2),
+            (TellingRows::Every, 3),
+        ];
+        for (telling, parts) in cases {
             let config = WatermarkAssignerConfig {
-                feeds_sessions,
+                telling,
                 ..config()
             };
             let mut operator = config.create().unwrap();
             operator.open(&context(0, 1)).unwrap();
-            let ascending = times([3_000, 3_001, 3_002]);
+            let ascending = times([3_000, 3_300, 3_301]);
             let input = batch(
                 "",
                 vec![("ts", ascending.clone()), ("watermark", ascending)],
             );
             let mut collected = Collected::default();
             operator.process(0, input, &mut collected).unwrap();
-            assert!(collected.batches.len() <= parts);
-            assert_eq!(collected.batches.len() == 1, !feeds_sessions);
+            assert_eq!(collected.batches.len(), parts, "{telling:?}");
         }
     }
 

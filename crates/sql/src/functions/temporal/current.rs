@@ -4,6 +4,7 @@ use arrow::array::{Int64Array, new_null_array};
 use flott_core::Result;
 use flott_core::text::calendar::MILLIS_PER_DAY;
 use flott_core::text::zone::ZoneCursor;
+use flott_core::time::watermark_before_rows;
 use flott_core::types::LogicalType;
 
 use crate::functions::arithmetic::interval::from_values;
@@ -106,9 +107,13 @@ fn bind_watermark(c: &BindContext<'_>) -> Result<BoundFunction> {
     c.expect_count(1..=1)?;
     c.expect_types(c.is_type(0, LogicalType::is_timestamp))?;
     let returned = c.argument(0)?.data_type.with_nullable(true);
-    let arrow_type = returned.to_arrow();
+    let (arrow_type, logical) = (returned.to_arrow(), returned.logical.clone());
     let kernel = columns(format!("watermark {returned}"), move |args| {
-        Ok(new_null_array(&arrow_type, args.num_rows()))
+        let num_rows = args.num_rows();
+        match watermark_before_rows() {
+            Some(ms) => from_values(&Int64Array::from(vec![ms; num_rows]), &logical),
+            None => Ok(new_null_array(&arrow_type, num_rows)),
+        }
     });
     Ok(BoundFunction::new(c.own_types(), returned, kernel))
 }

@@ -1,0 +1,18 @@
+CREATE TEMPORARY TABLE o (id INT, cur STRING, amt INT, t TIMESTAMP(3), pt AS PROCTIME(), WATERMARK FOR t AS t) WITH ('connector'='filesystem','path'='${DATA}/version_orders.csv','format'='csv');
+CREATE TEMPORARY TABLE r (cur STRING, rate INT, t TIMESTAMP(3), WATERMARK FOR t AS t) WITH ('connector'='filesystem','path'='${DATA}/version_rates.csv','format'='csv');
+CREATE TEMPORARY VIEW vr AS SELECT cur, rate, t FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY cur ORDER BY t DESC) rn FROM r) WHERE rn = 1;
+SELECT o.id, o.amt * v.rate, v.t FROM o JOIN vr FOR SYSTEM_TIME AS OF o.t AS v ON o.cur = v.cur;
+SELECT o.id, o.amt * v.rate FROM o LEFT JOIN vr FOR SYSTEM_TIME AS OF o.t AS v ON o.cur = v.cur;
+SELECT o.id, o.amt * v.rate FROM o LEFT JOIN vr FOR SYSTEM_TIME AS OF o.t AS v ON o.cur = v.cur AND v.rate > 100;
+SELECT v.cur, SUM(o.amt * v.rate) FROM o JOIN vr FOR SYSTEM_TIME AS OF o.t AS v ON o.cur = v.cur GROUP BY v.cur;
+USE CATALOG default_catalog;
+SELECT cur, COUNT(*) FROM o WHERE EXTRACT(MINUTE FROM t) < 5 GROUP BY cur;
+SELECT cur, SUM(amt) OVER (PARTITION BY cur ORDER BY t RANGE BETWEEN INTERVAL '1' MINUTE PRECEDING AND CURRENT ROW), MAX(amt) OVER (PARTITION BY cur ORDER BY t RANGE BETWEEN INTERVAL '1' MINUTE PRECEDING AND CURRENT ROW) FROM o;
+USE CATALOG default_catalog;
+SELECT COUNT(*) FROM (SELECT id, PROCTIME() p FROM o);
+SELECT TUMBLE_ROWTIME(t, INTERVAL '2' MINUTE) rt, cur, SUM(amt) s FROM o GROUP BY TUMBLE(t, INTERVAL '2' MINUTE), cur;
+SELECT window_start, window_end, SUM(s) FROM (SELECT window_start ws, window_time wt, cur, SUM(amt) s FROM TABLE(TUMBLE(TABLE o, DESCRIPTOR(t), INTERVAL '1' MINUTE)) GROUP BY window_start, window_end, window_time, cur) x, LATERAL (SELECT 1) y;
+USE CATALOG default_catalog;
+SELECT o.id, r.rate FROM o, r WHERE o.cur = r.cur AND r.t BETWEEN o.t - INTERVAL '3' MINUTE AND o.t;
+SELECT o.id, r.rate FROM o JOIN r ON o.cur = r.cur AND o.t > r.t;
+SELECT DATE_FORMAT(t, 'HH:mm'), COUNT(*) FROM o GROUP BY DATE_FORMAT(t, 'HH:mm');
