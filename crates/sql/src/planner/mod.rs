@@ -14,6 +14,7 @@ pub mod kernel_expr;
 mod lookup;
 mod lower;
 mod order;
+mod phases;
 mod relation;
 mod scan;
 mod shared;

@@ -255,9 +255,14 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::new(
         "table.optimizer.distinct-agg.split.enabled",
         Boolean,
-        "whether distinct aggregates are split against skew",
+        "whether the distinct values of one key are kept by many subtasks; not set: where that pays",
+    ),
+    OptionDef::new(
+        "table.optimizer.distinct-agg.split.bucket-num",
+        Integer,
+        "over how many buckets the distinct values of a key are spread",
     )
-    .default("false"),
+    .default("1024"),
     OptionDef::new("table.optimizer.join-reorder-enabled", Boolean, "accepted").default("false"),
     OptionDef::new(
         "table.optimizer.reuse-source-enabled",

@@ -1,6 +1,8 @@
 //! The values that an aggregate with DISTINCT has seen, with what each counts for every filter.
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use flott_core::Result;
 use flott_core::types::DataType;
@@ -222,8 +224,6 @@ impl DistinctValues {
 
     /// Of each value whether it is there for a filter, or how often.
     pub fn entry_column(&self, values: &[u32], filter: usize) -> ArrayRef {
-        use arrow::array::Int64Array;
-        use std::sync::Arc;
         match &self.entries {
             Entries::Bits(bits) => {
                 let is_there = |v: u32| bits[v as usize] >> filter & 1 == 1;
@@ -279,19 +279,25 @@ impl DistinctValues {
         }
         let num_values: usize = filled.iter().map(|&g| self.num_values(g)).sum();
         if num_values == self.table.len() {
-            self.table.clear();
-            match &mut self.entries {
-                Entries::Bits(bits) => bits.clear(),
-                Entries::Counts { counts, .. } => counts.clear(),
-            }
-        } else {
-            let (values, _) = self.of_groups(&filled);
-            for &value in &values {
-                self.empty(value);
-            }
-            self.table.remove(&values);
+            self.clear_all();
+            return;
         }
+        let (values, _) = self.of_groups(&filled);
+        for &value in &values {
+            self.empty(value);
+        }
+        self.table.remove(&values);
         filled.iter().for_each(|&g| self.num_values[g as usize] = 0);
+    }
+
+    /// Forgets all values.
+    pub fn clear_all(&mut self) {
+        self.table.clear();
+        self.num_values.clear();
+        match &mut self.entries {
+            Entries::Bits(bits) => bits.clear(),
+            Entries::Counts { counts, .. } => counts.clear(),
+        }
     }
 
     fn empty(&mut self, value: u32) {
