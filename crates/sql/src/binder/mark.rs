@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datafusion_common::ScalarValue;
-use flott_core::types::LogicalType;
 use flott_core::Result;
+use flott_core::types::LogicalType;
 
 use super::Binder;
 use super::subquery::{pull_up, unsupported};

@@ -20,6 +20,7 @@ use flott_table::operators::window_aggregate::{
 };
 use flott_table::operators::window_tvf::WindowTime as SessionTime;
 
+use super::coarse::has_few_values;
 use super::identities::{call_mark, expanded_identity, group_window_mark};
 use super::identity::{Fingerprint, Identity, Label};
 use super::lower::Lowering;
@@ -40,6 +41,8 @@ struct Grouping {
     schema: Schema,
     /// What the calls' results are.
     marks: Vec<u64>,
+    /// Whether a batch of rows has few keys.
+    has_few_keys: bool,
 }
 
 impl Grouping {
@@ -80,6 +83,7 @@ impl Lowering<'_> {
                 let marks = marks.map(|c| call_mark(c, &input.identity).0).collect();
                 let grouping = Grouping {
                     marks,
+                    has_few_keys: has_few_keys(node),
                     input,
                     keys: node.keys.clone(),
                     calls: node.calls.iter().map(call_config).collect(),
@@ -149,6 +153,7 @@ impl Lowering<'_> {
         let id = self.add_operator(label, config, edge, &expanded, input.parallelism);
         let marks = node.calls.iter();
         let marks = marks.map(|c| call_mark(c, &input.identity).0).collect();
+        let has_few_keys = has_few_keys(node);
         let stream = Stream {
             identity: expanded_identity(node, sets, &input.identity),
             node: id,
@@ -169,6 +174,7 @@ impl Lowering<'_> {
         let calls = node.calls.iter().map(call_config).collect();
         let grouping = Grouping {
             marks,
+            has_few_keys,
             input: stream,
             keys,
             calls,
@@ -229,6 +235,7 @@ impl Lowering<'_> {
             keys,
             calls,
             schema,
+            has_few_keys,
             ..
         } = grouping;
         let is_retracting = !input.mode.is_append_only();
@@ -250,7 +257,7 @@ impl Lowering<'_> {
             keys: &keys,
             schema: &schema,
         };
-        let (id, parallelism) = match self.split_aggregate(place, &config)? {
+        let (id, parallelism) = match self.split_aggregate(place, &config, has_few_keys)? {
             Some(split) => self.add_split(label, place, split, config)?,
             None => self.add_phases(label, place, config, true)?,
         };
@@ -420,6 +427,11 @@ fn window_origin(plan: &Plan) -> Option<(DataType, bool)> {
             .into_iter()
             .find_map(|input| window_origin(input)),
     }
+}
+
+fn has_few_keys(node: &Aggregate) -> bool {
+    let mut keys = node.keys.iter();
+    keys.all(|key| has_few_values(&node.input, *key))
 }
 
 fn call_config(call: &AggregateCall) -> AggregateCallConfig {

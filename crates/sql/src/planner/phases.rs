@@ -26,7 +26,7 @@ const PHASE_STRATEGY: OptionDef = OptionDef::new(
 const SPLIT_DISTINCT: OptionDef = OptionDef::new(
     "table.optimizer.distinct-agg.split.enabled",
     OptionType::Boolean,
-    "whether the distinct values of one key are kept by many subtasks; not set: where that pays",
+    "whether the distinct values of one key are kept by many subtasks; not set: where keys are few",
 );
 
 const SPLIT_BUCKETS: OptionDef = OptionDef::new(
@@ -117,18 +117,17 @@ impl Lowering<'_> {
     /// The parts of an aggregation whose distinct values are spread over the subtasks; `None` where
     /// they are kept by key.
     ///
-    /// Nothing that decides here depends on the job's parallelism: the state of both parts is found
-    /// again with any.
+    /// Where nobody has said so, that is where a batch has few keys: more would be sent for each
+    /// than is saved (`docs/decisions/0007-split-distinct.md`). Nothing that decides here depends on
+    /// the job's parallelism: the state of both parts is found again with any.
     pub(super) fn split_aggregate(
         &self,
         place: Place<'_>,
         config: &GroupAggregateConfig,
+        has_few_keys: bool,
     ) -> Result<Option<SplitAggregate>> {
         let options = self.context.config;
-        let is_wanted = match options.boolean(&SPLIT_DISTINCT)? {
-            Some(is_wanted) => is_wanted,
-            None => self.splits_by_itself(place),
-        };
+        let is_wanted = options.boolean(&SPLIT_DISTINCT)?.unwrap_or(has_few_keys);
         let calls = &config.calls;
         let is_possible = is_exchanged(place)
             && config.state_ttl_ms.is_none()
@@ -146,11 +145,6 @@ impl Lowering<'_> {
             input_is_retracting: config.input_is_retracting,
             input: place.input.schema.clone(),
         }))
-    }
-
-    /// Whether to split where nobody has said so.
-    fn splits_by_itself(&self, _place: Place<'_>) -> bool {
-        true
     }
 
     /// Adds a split aggregation.
@@ -203,7 +197,13 @@ impl Lowering<'_> {
                 let node = self.add_spread(label, place, split);
                 // The bucket stands behind the keys.
                 let exchange = Exchange::Hash((0..=place.keys.len()).collect());
-                (Edge { from: node, exchange }, None)
+                (
+                    Edge {
+                        from: node,
+                        exchange,
+                    },
+                    None,
+                )
             }
         };
         let schema = split.partial_schema(takes)?;

@@ -6,8 +6,8 @@ use arrow::datatypes::Int64Type;
 use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
 
-use super::values::{Change, DistinctValues, Marks};
 use super::SharedSet;
+use super::values::{Change, DistinctValues, Marks};
 use crate::aggregates::encoded::{Lists, list_type};
 use crate::aggregates::{Accumulator, AggregateCallConfig, bind};
 
@@ -126,7 +126,9 @@ impl DistinctSet {
         let adds = adds.has_false().then_some(adds);
         let members = self.members.iter_mut().filter(|m| m.filter == filter);
         for member in members {
-            member.inner.update(&groups, &arguments, None, adds.as_ref())?;
+            member
+                .inner
+                .update(&groups, &arguments, None, adds.as_ref())?;
         }
         Ok(())
     }
@@ -213,7 +215,10 @@ impl DistinctSet {
             let marks = Marks::of(&[], &filters, groups.len());
             return self.update_marked(groups, arguments, &marks, None);
         }
-        let counts: Vec<_> = entries.iter().map(|e| e.as_primitive::<Int64Type>()).collect();
+        let counts: Vec<_> = entries
+            .iter()
+            .map(|e| e.as_primitive::<Int64Type>())
+            .collect();
         let all = vec![u8::MAX >> (8 - self.num_filters); groups.len()];
         self.count(groups, arguments, &all, |row, filter| {
             counts[filter].value(row)

@@ -22,11 +22,7 @@ pub(crate) struct Marks {
 impl Marks {
     /// Rows without NULL among the arguments that pass at least one filter; a filter of `None`
     /// lets every row pass.
-    pub fn of(
-        arguments: &[ArrayRef],
-        filters: &[Option<&BooleanArray>],
-        num_rows: usize,
-    ) -> Self {
+    pub fn of(arguments: &[ArrayRef], filters: &[Option<&BooleanArray>], num_rows: usize) -> Self {
         let unfiltered = filters.iter().enumerate();
         let unfiltered = unfiltered.filter(|(_, filter)| filter.is_none());
         let unfiltered = unfiltered.fold(0, |mask, (f, _)| mask | 1 << f);
@@ -64,7 +60,9 @@ impl Marks {
     /// Where a marked row is in the batch.
     #[inline]
     pub fn row(&self, marked: usize) -> u32 {
-        self.rows.as_ref().map_or(marked as u32, |rows| rows[marked])
+        self.rows
+            .as_ref()
+            .map_or(marked as u32, |rows| rows[marked])
     }
 }
 
@@ -93,7 +91,10 @@ enum Entries {
     /// Nothing is ever removed: bit *f* is set when the value is there for filter *f*.
     Bits(Vec<u8>),
     /// How often it is there, for each filter.
-    Counts { counts: Vec<i64>, num_filters: usize },
+    Counts {
+        counts: Vec<i64>,
+        num_filters: usize,
+    },
 }
 
 /// A row that makes its value appear or disappear for some filters.
@@ -154,7 +155,13 @@ impl DistinctValues {
                 num_filters,
             } => {
                 counts.resize(capacity * *num_filters, 0);
-                count_weights(counts, *num_filters, (numbers, masks), weight, &mut self.gone)
+                count_weights(
+                    counts,
+                    *num_filters,
+                    (numbers, masks),
+                    weight,
+                    &mut self.gone,
+                )
             }
         })
     }

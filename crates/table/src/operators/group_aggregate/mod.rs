@@ -9,8 +9,8 @@ use flott_core::operator::{Operator, OperatorFactory};
 use flott_core::schema::Schema;
 
 use super::aggregate_table;
-use super::two_phase::{PhaseFields, TwoPhase};
 pub use super::aggregate_table::PartialColumns;
+use super::two_phase::{PhaseFields, TwoPhase};
 use crate::aggregates::{AggregateCallConfig, Phase};
 
 /// `GROUP BY` (also `SELECT DISTINCT`: no calls), and aggregates without keys.

@@ -268,9 +268,8 @@ impl PartialAggregate {
 
     fn size_bytes(&self) -> usize {
         let sets = self.sets.iter();
-        let sets = sets.map(|s| {
-            s.set.size_bytes() + s.row_counts.capacity() * 8 + s.changes.size_bytes()
-        });
+        let sets =
+            sets.map(|s| s.set.size_bytes() + s.row_counts.capacity() * 8 + s.changes.size_bytes());
         let marks = self.touched_in.capacity() + self.row_counts.capacity();
         self.keys.size_bytes() + sets.sum::<usize>() + marks * 8
     }
@@ -278,7 +277,9 @@ impl PartialAggregate {
 
 /// Takes the numbers of these keys out.
 fn taken(counts: &mut [i64], keys: &[u32]) -> ArrayRef {
-    let counts = keys.iter().map(|&key| std::mem::take(&mut counts[key as usize]));
+    let counts = keys
+        .iter()
+        .map(|&key| std::mem::take(&mut counts[key as usize]));
     Arc::new(Int64Array::from_iter_values(counts))
 }
 

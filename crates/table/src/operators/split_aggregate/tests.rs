@@ -72,7 +72,10 @@ fn split(keys: &[usize], is_retracting: bool) -> SplitAggregate {
 }
 
 fn whole(split: &SplitAggregate) -> GroupAggregateConfig {
-    let keys = split.key_columns.iter().map(|&k| split.input.column(k).clone());
+    let keys = split
+        .key_columns
+        .iter()
+        .map(|&k| split.input.column(k).clone());
     let results = split.calls.iter();
     let results = results.map(|c| Column::new("a", c.types.result.clone()));
     let schema: Schema = keys.chain(results).collect();
@@ -141,9 +144,15 @@ impl Parts {
             split: split.clone(),
             takes,
             spread: spread.create().unwrap(),
-            local: local.in_phase(Phase::Local, &local_schema).create().unwrap(),
+            local: local
+                .in_phase(Phase::Local, &local_schema)
+                .create()
+                .unwrap(),
             partial: partial.open().unwrap(),
-            last: last.input_by(partial_schema, by_first(num_keys)).open().unwrap(),
+            last: last
+                .input_by(partial_schema, by_first(num_keys))
+                .open()
+                .unwrap(),
             lines: Vec::new(),
         }
     }
@@ -173,8 +182,10 @@ impl Parts {
 
     /// Goes on as another kind and parallelism.
     fn restored(mut self, takes: SplitRows, parallelism: usize) -> Self {
-        let snapshots: [Vec<StateSnapshot>; 2] =
-            [self.partial.snapshot().unwrap(), self.last.snapshot().unwrap()];
+        let snapshots: [Vec<StateSnapshot>; 2] = [
+            self.partial.snapshot().unwrap(),
+            self.last.snapshot().unwrap(),
+        ];
         let mut next = Self::new(&self.split, takes);
         next.partial.restore(&snapshots[0], parallelism).unwrap();
         next.last.restore(&snapshots[1], parallelism).unwrap();
@@ -244,8 +255,16 @@ fn changes(rows: &[Row], cuts: usize, removes: bool) -> Vec<String> {
 type Row = (u8, i32, u8, u8, bool);
 
 fn row_text((k, i, s, flags, _): &Row) -> String {
-    let i = if *i == 0 { "NULL".to_string() } else { i.to_string() };
-    let s = if *s == 0 { "NULL".to_string() } else { format!("s{s}") };
+    let i = if *i == 0 {
+        "NULL".to_string()
+    } else {
+        i.to_string()
+    };
+    let s = if *s == 0 {
+        "NULL".to_string()
+    } else {
+        format!("s{s}")
+    };
     let flag = |bits: u8| ["NULL", "false", "true", "true"][usize::from(bits & 3)];
     format!("k{k} | {i} | {s} | {} | {}", flag(*flags), flag(flags >> 2))
 }
