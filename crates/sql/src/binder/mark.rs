@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use datafusion_common::ScalarValue;
+use flott_core::Result;
 use flott_core::types::LogicalType;
-use flott_core::{Error, Result};
-use flott_table::aggregates;
 
 use super::Binder;
 use super::subquery::{pull_up, unsupported};
@@ -107,15 +106,6 @@ fn unknown_match(
 
 /// COUNT(*), or COUNT of a query's first column.
 pub(super) fn count(query: Option<&Arc<Plan>>) -> Result<AggregateCall> {
-    let function =
-        aggregates::find("COUNT").ok_or_else(|| Error::internal("no COUNT aggregate"))?;
     let argument = query.map(|q| q.schema().column(0).data_type.with_nullable(true));
-    let types: Vec<_> = argument.into_iter().collect();
-    Ok(AggregateCall {
-        function,
-        types: (function.bind)(&types)?,
-        args: (0..types.len()).collect(),
-        distinct: false,
-        filter: None,
-    })
+    AggregateCall::of("COUNT", argument.map(|a| (0, a)).into_iter().collect())
 }

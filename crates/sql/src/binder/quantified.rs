@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
-use flott_table::aggregates;
 use sqlparser::ast::{self, BinaryOperator as B};
 
 use super::mark::count;
@@ -80,15 +79,8 @@ impl Binder<'_> {
 
     /// The least or greatest value of a query's column, as a scalar subquery.
     fn extreme(&self, plan: &Arc<Plan>, name: &str) -> Result<Expr> {
-        let function = aggregates::find(name).ok_or_else(|| Error::internal("no MIN, MAX"))?;
         let argument = plan.schema().column(0).data_type.with_nullable(true);
-        let call = AggregateCall {
-            function,
-            types: (function.bind)(&[argument])?,
-            args: vec![0],
-            distinct: false,
-            filter: None,
-        };
+        let call = AggregateCall::of(name, vec![(0, argument)])?;
         Ok(counted(plan, call))
     }
 }

@@ -13,7 +13,6 @@ use datafusion_expr::ColumnarValue;
 use flott_core::schema::Column;
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
-use flott_table::aggregates;
 
 use super::{Binder, coerce};
 use crate::expr::{Expr, ExprKind};
@@ -88,20 +87,11 @@ fn counted(
         Plan::append(plan, vec![mark(is_left), mark(1 - is_left)], "$m")
     };
     let union = Plan::union(vec![marked(left.clone(), 1), marked(right, 0)]);
-    let function = aggregates::find("SUM").ok_or_else(|| Error::internal("no SUM"))?;
-    let calls = [width, width + 1]
-        .into_iter()
-        .map(|column| {
-            let argument = union.schema().column(column).data_type.clone();
-            Ok(AggregateCall {
-                function,
-                types: (function.bind)(&[argument])?,
-                args: vec![column],
-                distinct: false,
-                filter: None,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let sum = |column: usize| {
+        let argument = union.schema().column(column).data_type.clone();
+        AggregateCall::of("SUM", vec![(column, argument)])
+    };
+    let calls = vec![sum(width)?, sum(width + 1)?];
     let counts = Plan::aggregate(union, (0..width).collect(), None, vec![], calls, None);
     let (on_left, on_right) = (counts.column_expr(width), counts.column_expr(width + 1));
     let times = match is_intersect {

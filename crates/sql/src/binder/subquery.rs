@@ -11,7 +11,6 @@ use datafusion_common::ScalarValue;
 use flott_core::schema::Schema;
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
-use flott_table::aggregates;
 
 use super::Binder;
 use super::mark::mark;
@@ -270,16 +269,8 @@ fn single_row(plan: Arc<Plan>) -> Result<Arc<Plan>> {
     if is_single {
         return Ok(plan);
     }
-    let function = aggregates::find("SINGLE_VALUE")
-        .ok_or_else(|| Error::internal("no SINGLE_VALUE aggregate"))?;
     let argument = plan.schema().column(0).data_type.with_nullable(true);
-    let call = AggregateCall {
-        function,
-        types: (function.bind)(&[argument])?,
-        args: vec![0],
-        distinct: false,
-        filter: None,
-    };
+    let call = AggregateCall::of("SINGLE_VALUE", vec![(0, argument)])?;
     Ok(Plan::aggregate(
         plan,
         vec![],

@@ -17,7 +17,9 @@ use flott_core::catalog::{CatalogTable, ObjectPath};
 use flott_core::options::Options;
 use flott_core::schema::Schema;
 use flott_core::source::{FieldPath, FieldPredicate};
-use flott_table::aggregates::{AggregateFunction, AggregateTypes};
+use flott_core::types::DataType;
+use flott_core::{Error, Result};
+use flott_table::aggregates::{self, AggregateFunction, AggregateTypes};
 
 use crate::expr::Expr;
 
@@ -183,6 +185,26 @@ pub struct AggregateCall {
     pub distinct: bool,
     /// The position of a BOOLEAN in the input.
     pub filter: Option<usize>,
+}
+
+impl AggregateCall {
+    /// A call of a function of the list over all rows; the arguments are positions in the input
+    /// with their types.
+    ///
+    /// # Errors
+    /// An unknown function (internal), or types that it does not take.
+    pub fn of(name: &str, args: Vec<(usize, DataType)>) -> Result<Self> {
+        let function = aggregates::find(name)
+            .ok_or_else(|| Error::internal(format!("no aggregate function {name}")))?;
+        let (args, types): (_, Vec<_>) = args.into_iter().unzip();
+        Ok(Self {
+            function,
+            types: (function.bind)(&types)?,
+            args,
+            distinct: false,
+            filter: None,
+        })
+    }
 }
 
 impl std::fmt::Debug for AggregateCall {

@@ -6,9 +6,7 @@ use chrono_tz::Tz;
 use datafusion_common::ScalarValue;
 use flott_core::Result;
 use flott_core::changelog::ChangelogMode;
-use flott_core::graph::{Exchange, NodeId, StateColumn};
-use flott_core::operator::OperatorFactory;
-use flott_core::options::{OptionDef, OptionType};
+use flott_core::graph::StateColumn;
 use flott_core::schema::{Column, Schema};
 use flott_core::types::{DataType, LogicalType};
 use flott_table::aggregates::{AggregateCallConfig, Phase};
@@ -22,22 +20,17 @@ use flott_table::operators::window_aggregate::{
 };
 use flott_table::operators::window_tvf::WindowTime as SessionTime;
 
+use super::coarse::has_few_values;
 use super::identities::{call_mark, expanded_identity, group_window_mark};
 use super::identity::{Fingerprint, Identity, Label};
 use super::lower::Lowering;
 use super::order::{keyed, updating};
+use super::phases::Place;
 use super::stream::Stream;
 use crate::expr::Expr;
 use crate::plan::{
     Aggregate, AggregateCall, GroupWindow, Plan, WindowKind, WindowProperty, WindowTime,
 };
-
-const PHASE_STRATEGY: OptionDef = OptionDef::new(
-    "table.optimizer.agg-phase-strategy",
-    OptionType::Enum(&["AUTO", "ONE_PHASE", "TWO_PHASE"]),
-    "whether rows are aggregated before they are exchanged",
-)
-.default("AUTO");
 
 /// An aggregation over a plain list of keys.
 struct Grouping {
@@ -48,6 +41,8 @@ struct Grouping {
     schema: Schema,
     /// What the calls' results are.
     marks: Vec<u64>,
+    /// Whether a batch of rows has few keys.
+    has_few_keys: bool,
 }
 
 impl Grouping {
@@ -88,6 +83,7 @@ impl Lowering<'_> {
                 let marks = marks.map(|c| call_mark(c, &input.identity).0).collect();
                 let grouping = Grouping {
                     marks,
+                    has_few_keys: has_few_keys(node),
                     input,
                     keys: node.keys.clone(),
                     calls: node.calls.iter().map(call_config).collect(),
@@ -157,6 +153,7 @@ impl Lowering<'_> {
         let id = self.add_operator(label, config, edge, &expanded, input.parallelism);
         let marks = node.calls.iter();
         let marks = marks.map(|c| call_mark(c, &input.identity).0).collect();
+        let has_few_keys = has_few_keys(node);
         let stream = Stream {
             identity: expanded_identity(node, sets, &input.identity),
             node: id,
@@ -177,6 +174,7 @@ impl Lowering<'_> {
         let calls = node.calls.iter().map(call_config).collect();
         let grouping = Grouping {
             marks,
+            has_few_keys,
             input: stream,
             keys,
             calls,
@@ -237,6 +235,7 @@ impl Lowering<'_> {
             keys,
             calls,
             schema,
+            has_few_keys,
             ..
         } = grouping;
         let is_retracting = !input.mode.is_append_only();
@@ -248,37 +247,20 @@ impl Lowering<'_> {
             input_is_retracting: is_retracting,
             emits_update_before: needs,
             emits_at_end: is_batch,
+            final_inputs: None,
             state_ttl_ms: self.state_ttl_ms()?,
             input_schema: input.schema.to_arrow(),
             schema: schema.to_arrow(),
         };
-        let is_split = self.is_two_phase(&input, &keys, &config.calls)?;
-        let local_schema = is_split
-            .then(|| {
-                let calls = &config.calls;
-                GroupAggregateConfig::local_schema(&input.schema, &keys, calls, is_retracting)
-            })
-            .transpose()?;
-        let place = (&input, keys.as_slice(), &schema);
-        let (id, parallelism) = self.add_phases(
-            label,
-            place,
-            local_schema,
-            config,
-            |config, phase, local| match phase {
-                Phase::Local => GroupAggregateConfig {
-                    phase,
-                    schema: local.to_arrow(),
-                    ..config
-                },
-                _ => GroupAggregateConfig {
-                    phase,
-                    key_columns: (0..config.key_columns.len()).collect(),
-                    input_schema: local.to_arrow(),
-                    ..config
-                },
-            },
-        );
+        let place = Place {
+            input: &input,
+            keys: &keys,
+            schema: &schema,
+        };
+        let (id, parallelism) = match self.split_aggregate(place, &config, has_few_keys)? {
+            Some(split) => self.add_split(label, place, split, config)?,
+            None => self.add_phases(label, place, config, true)?,
+        };
         let result_keys: Vec<usize> = (0..keys.len()).collect();
         let has_calls = schema.len() > keys.len();
         let mode = match (is_batch, has_calls || is_retracting) {
@@ -327,33 +309,12 @@ impl Lowering<'_> {
             input_schema: input.schema.to_arrow(),
             schema: schema.to_arrow(),
         };
-        let is_split = !time.is_proctime() && self.is_two_phase(&input, &keys, &config.calls)?;
-        let local_schema = is_split
-            .then(|| {
-                let calls = &config.calls;
-                WindowAggregateConfig::local_schema(&input.schema, &keys, calls, is_retracting)
-            })
-            .transpose()?;
-        let place = (&input, keys.as_slice(), &schema);
-        let (id, parallelism) = self.add_phases(
-            label,
-            place,
-            local_schema,
-            config,
-            |config, phase, local| match phase {
-                Phase::Local => WindowAggregateConfig {
-                    phase,
-                    schema: local.to_arrow(),
-                    ..config
-                },
-                _ => WindowAggregateConfig {
-                    phase,
-                    key_columns: (0..config.key_columns.len()).collect(),
-                    input_schema: local.to_arrow(),
-                    ..config
-                },
-            },
-        );
+        let place = Place {
+            input: &input,
+            keys: &keys,
+            schema: &schema,
+        };
+        let (id, parallelism) = self.add_phases(label, place, config, !time.is_proctime())?;
         let result_keys: Vec<usize> = (0..keys.len()).collect();
         let (place, mode) = ((id, parallelism), ChangelogMode::APPEND);
         Ok(keyed(place, schema, mode, &result_keys, identity))
@@ -399,79 +360,6 @@ impl Lowering<'_> {
         let result_keys: Vec<usize> = (0..keys.len()).collect();
         let (place, mode) = ((id, parallelism), ChangelogMode::APPEND);
         Ok(keyed(place, schema, mode, &result_keys, identity))
-    }
-
-    /// Adds an aggregation: whole behind the exchange, or, where there is a schema of partial
-    /// states, a local part before the exchange and a global part behind it. `place` is the input,
-    /// its key columns and the result's schema. The state is the whole or global part's, which has
-    /// the label's uid either way.
-    fn add_phases<C>(
-        &mut self,
-        label: Label,
-        place: (&Stream, &[usize], &Schema),
-        local_schema: Option<Schema>,
-        config: C,
-        in_phase: impl Fn(C, Phase, &Schema) -> C,
-    ) -> (NodeId, Option<usize>)
-    where
-        C: OperatorFactory + Clone + 'static,
-    {
-        let (input, keys, schema) = place;
-        let Some(local_schema) = local_schema else {
-            let (edge, parallelism) = input.by_key(keys);
-            let id = self.add_operator(label, config, vec![edge], schema, parallelism);
-            return (id, parallelism);
-        };
-        let local = in_phase(config.clone(), Phase::Local, &local_schema);
-        let edge = vec![input.forward()];
-        let parallelism = input.parallelism;
-        let uid = Fingerprint::of("local").number(label.uid.0);
-        let node = self.add_operator(
-            Label::new(format!("Local{}", label.name), uid),
-            local,
-            edge,
-            &local_schema,
-            parallelism,
-        );
-        let partial = Stream {
-            node,
-            distribution: super::stream::Distribution::Any,
-            ..input.clone()
-        };
-        // The keys are the first columns of the partial states.
-        let (edge, parallelism) = partial.by_key(&(0..keys.len()).collect::<Vec<_>>());
-        let global = in_phase(config, Phase::Global, &local_schema);
-        let label = Label {
-            name: format!("Global{}", label.name),
-            ..label
-        };
-        (
-            self.add_operator(label, global, vec![edge], schema, parallelism),
-            parallelism,
-        )
-    }
-
-    /// Whether to aggregate before the exchange too: never where there is none.
-    fn is_two_phase(
-        &self,
-        input: &Stream,
-        keys: &[usize],
-        calls: &[AggregateCallConfig],
-    ) -> Result<bool> {
-        let strategy = self.context.config.text(&PHASE_STRATEGY).unwrap_or("AUTO");
-        let (edge, _) = input.by_key(keys);
-        let is_exchanged = edge.exchange != Exchange::Forward;
-        let can_merge = |c: &AggregateCallConfig| {
-            c.function.is_mergeable
-                && !c.function.is_order_sensitive
-                && (!c.distinct || c.function.ignores_distinct)
-        };
-        let is_possible = is_exchanged && calls.iter().all(can_merge);
-        Ok(match strategy.to_ascii_uppercase().as_str() {
-            "ONE_PHASE" => false,
-            "TWO_PHASE" => is_possible,
-            _ => is_possible && self.context.parallelism > 1,
-        })
     }
 
     /// Where the rows' windows come from, and the time zone in which they are aligned.
@@ -539,6 +427,11 @@ fn window_origin(plan: &Plan) -> Option<(DataType, bool)> {
             .into_iter()
             .find_map(|input| window_origin(input)),
     }
+}
+
+fn has_few_keys(node: &Aggregate) -> bool {
+    let mut keys = node.keys.iter();
+    keys.all(|key| has_few_values(&node.input, *key))
 }
 
 fn call_config(call: &AggregateCall) -> AggregateCallConfig {

@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod changelog;
+mod coarse;
 pub mod compile;
 mod explain;
 mod identities;
@@ -13,7 +14,9 @@ mod identity;
 pub mod kernel_expr;
 mod lookup;
 mod lower;
+mod multi_join;
 mod order;
+mod phases;
 mod relation;
 mod scan;
 mod shared;

@@ -144,6 +144,9 @@ impl Lowering<'_> {
         {
             return Ok(stream);
         }
+        if let Some(stream) = self.lower_multi_join(node)? {
+            return Ok(stream);
+        }
         let needs_left =
             !matches!(node.mode, JoinMode::Temporal { .. } | JoinMode::Lookup) || needs;
         let left = self.lower(&node.left, needs_left)?;
@@ -501,7 +504,7 @@ fn is_left_only(kind: JoinKind) -> bool {
     )
 }
 
-fn kind_config(kind: JoinKind) -> JoinKindConfig {
+pub(super) fn kind_config(kind: JoinKind) -> JoinKindConfig {
     match kind {
         JoinKind::Inner => JoinKindConfig::Inner,
         JoinKind::Left => JoinKindConfig::Left,

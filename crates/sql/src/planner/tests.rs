@@ -1,6 +1,6 @@
 //! Job graphs of scripts over a made-up connector.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flott_core::changelog::ChangelogMode;
@@ -172,7 +172,8 @@ fn uid(sql: &str) -> String {
 fn ids_do_not_depend_on_the_parallelism() {
     let window = "SELECT window_end, k, SUM(n) FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_start, window_end, k";
     let join = "SELECT x.k, COUNT(*) FROM t x JOIN (SELECT i, MAX(n) AS m FROM t GROUP BY i) y ON x.i = y.i GROUP BY x.k";
-    for sql in [window, join] {
+    let distinct = "SELECT i > 5, COUNT(*), COUNT(DISTINCT n), SUM(DISTINCT i) FROM t GROUP BY i > 5";
+    for sql in [window, join, distinct] {
         let (one, four) = (graph_at(sql, 1), graph_at(sql, 4));
         assert!(four.nodes.len() > one.nodes.len(), "{:?}", names(&four));
         for node in &one.nodes {
@@ -180,7 +181,82 @@ fn ids_do_not_depend_on_the_parallelism() {
             let twin = twin.unwrap_or_else(|| panic!("{} is another at 4", node.name));
             assert_eq!(twin.state, node.state, "{}", node.name);
         }
+        let uids = |graph| stateful(graph).into_values().collect::<BTreeSet<_>>();
+        assert_eq!(uids(&one), uids(&four));
     }
+}
+
+#[test]
+fn distinct_values_are_spread_where_that_can_be() {
+    let parts = |sql: &str, parallelism| {
+        let graph = graph_at(sql, parallelism);
+        let kinds = names(&graph).into_iter();
+        let kinds = kinds.map(|name| name.split('(').next().unwrap_or_default().to_string());
+        kinds
+            .filter(|k| k.contains("Aggregate") || k.contains("Distinct"))
+            .collect::<Vec<_>>()
+    };
+    let sql = "SELECT k, COUNT(*), COUNT(DISTINCT n) FROM t GROUP BY k";
+    assert_eq!(
+        parts(sql, 1),
+        ["PartialGroupAggregate", "FinalGroupAggregate"]
+    );
+    assert_eq!(
+        parts(sql, 4),
+        [
+            "SpreadDistinct",
+            "PartialGroupAggregate",
+            "LocalGroupAggregate",
+            "FinalGroupAggregate",
+        ]
+    );
+    let off = "SET 'table.optimizer.distinct-agg.split.enabled' = 'false';";
+    let ttl = "SET 'table.exec.state.ttl' = '1 h';";
+    let by_name = "SELECT k, COUNT(DISTINCT n) FROM t GROUP BY k";
+    let on = "SET 'table.optimizer.distinct-agg.split.enabled' = 'true';";
+    assert_eq!(parts(&format!("{on}{by_name}"), 1), parts(sql, 1));
+    for whole in [
+        by_name.to_string(),
+        format!("{off}{sql}"),
+        format!("{ttl}{sql}"),
+        // The order of values, and that of approximate numbers, counts.
+        "SELECT LISTAGG(DISTINCT k) FROM t".to_string(),
+        "SELECT COUNT(DISTINCT n), SUM(CAST(n AS DOUBLE)) FROM t".to_string(),
+    ] {
+        assert_eq!(parts(&whole, 4), ["GroupAggregate"], "{whole}");
+    }
+}
+
+#[test]
+fn joins_on_one_key_become_one_operator_where_that_is_wanted() {
+    let on = "SET 'table.optimizer.multi-join.enabled' = 'true';";
+    let joins = |sql: &str| {
+        let graph = graph(&format!("{on}{sql}"));
+        names(&graph)
+            .into_iter()
+            .filter(|n| n.contains("Join"))
+            .count()
+    };
+    let chain = "SELECT x.n, y.n, z.i FROM t x JOIN t y ON x.k = y.k LEFT JOIN t z ON y.k = z.k AND x.n < z.n";
+    assert_eq!(joins(chain), 1);
+    assert_eq!(
+        names(&graph(chain))
+            .into_iter()
+            .filter(|n| n.contains("Join"))
+            .count(),
+        2
+    );
+    for binary in [
+        // Other keys.
+        "SELECT x.n FROM t x JOIN t y ON x.k = y.k JOIN t z ON y.i = z.i",
+        // The key may be missing.
+        "SELECT x.n FROM t x LEFT JOIN t y ON x.k = y.k LEFT JOIN t z ON y.k = z.k",
+        "SELECT x.n FROM t x JOIN t y ON x.k = y.k FULL JOIN t z ON y.k = z.k",
+    ] {
+        assert_eq!(joins(binary), 2, "{binary}");
+    }
+    let four = "SELECT x.n FROM t x JOIN t y ON x.k = y.k AND x.i = y.i JOIN t z ON x.i = z.i JOIN t w ON w.i = z.i";
+    assert_eq!(joins(four), 1);
 }
 
 #[test]

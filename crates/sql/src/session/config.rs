@@ -255,7 +255,18 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::new(
         "table.optimizer.distinct-agg.split.enabled",
         Boolean,
-        "whether distinct aggregates are split against skew",
+        "whether the distinct values of one key are kept by many subtasks; not set: where keys are few",
+    ),
+    OptionDef::new(
+        "table.optimizer.distinct-agg.split.bucket-num",
+        Integer,
+        "over how many buckets the distinct values of a key are spread",
+    )
+    .default("1024"),
+    OptionDef::new(
+        "table.optimizer.multi-join.enabled",
+        Boolean,
+        "whether joins on one key become one operator that keeps no results in between",
     )
     .default("false"),
     OptionDef::new("table.optimizer.join-reorder-enabled", Boolean, "accepted").default("false"),

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{AggregateFunction, AggregateTypes};
+use flott_core::Result;
+
+use super::{Accumulator, AggregateFunction, AggregateTypes};
 
 /// One aggregate call of an aggregating operator.
 #[derive(Clone)]
@@ -17,6 +19,22 @@ pub struct AggregateCallConfig {
     /// The position of a BOOLEAN in the input: only rows where it is true count. Not used by
     /// [`Phase::Global`].
     pub filter: Option<usize>,
+}
+
+impl AggregateCallConfig {
+    /// Whether equal values have to be found out.
+    pub fn is_distinct(&self) -> bool {
+        self.distinct && !self.function.ignores_distinct && !self.types.arguments.is_empty()
+    }
+
+    /// The call's accumulator, of DISTINCT the one over the distinct values.
+    ///
+    /// # Errors
+    /// Types that [`AggregateFunction::bind`] does not give.
+    pub(crate) fn plain_accumulator(&self, retractable: bool) -> Result<Box<dyn Accumulator>> {
+        let made = (self.function.create)(&self.types, retractable);
+        made.map_err(|e| e.context(self.function.name))
+    }
 }
 
 impl fmt::Debug for AggregateCallConfig {

@@ -33,6 +33,7 @@ const ARRAY_AGG: AggregateFunction = AggregateFunction {
     is_mergeable: true,
     ignores_distinct: false,
     is_order_sensitive: true,
+    is_additive: false,
 };
 
 pub(super) const FUNCTIONS: &[AggregateFunction] = &[

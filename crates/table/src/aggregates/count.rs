@@ -19,6 +19,7 @@ pub(super) const FUNCTIONS: &[AggregateFunction] = &[AggregateFunction {
     is_mergeable: true,
     ignores_distinct: false,
     is_order_sensitive: false,
+    is_additive: true,
 }];
 
 fn bind(args: &[DataType]) -> Result<AggregateTypes> {

@@ -23,6 +23,7 @@ const OBJECT: AggregateFunction = AggregateFunction {
     is_mergeable: true,
     ignores_distinct: false,
     is_order_sensitive: true,
+    is_additive: false,
 };
 
 const ARRAY: AggregateFunction = AggregateFunction {

@@ -23,6 +23,7 @@ use flott_core::Result;
 use flott_core::types::DataType;
 
 pub use call::{AggregateCallConfig, Phase};
+pub(crate) use distinct::{DistinctSet, DistinctValues, Marks, SharedSet};
 
 /// Every aggregate function.
 pub static LIST: &[&[AggregateFunction]] = &[
@@ -60,25 +61,9 @@ pub struct AggregateFunction {
     pub ignores_distinct: bool,
     /// Whether the order of rows matters (FIRST_VALUE, LISTAGG): never split in two phases.
     pub is_order_sensitive: bool,
-}
-
-impl AggregateFunction {
-    /// Makes the accumulator of a call; `retractable` when rows will also be removed.
-    ///
-    /// # Errors
-    /// Types that [`AggregateFunction::bind`] does not give.
-    pub fn accumulator(
-        &self,
-        types: &AggregateTypes,
-        is_distinct: bool,
-        retractable: bool,
-    ) -> Result<Box<dyn Accumulator>> {
-        let inner = (self.create)(types, retractable)?;
-        if !is_distinct || self.ignores_distinct || types.arguments.is_empty() {
-            return Ok(inner);
-        }
-        Ok(Box::new(distinct::Distinct::new(types, inner)?))
-    }
+    /// Whether the partial state of removed rows alone takes them away when it is merged, and the
+    /// state of no rows changes nothing.
+    pub is_additive: bool,
 }
 
 /// How an aggregate call is typed.

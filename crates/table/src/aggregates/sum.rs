@@ -26,6 +26,7 @@ const SUM: AggregateFunction = AggregateFunction {
     is_mergeable: true,
     ignores_distinct: false,
     is_order_sensitive: false,
+    is_additive: true,
 };
 
 pub(super) const FUNCTIONS: &[AggregateFunction] = &[

@@ -21,6 +21,7 @@ const MIN: AggregateFunction = AggregateFunction {
     is_mergeable: true,
     ignores_distinct: true,
     is_order_sensitive: false,
+    is_additive: false,
 };
 
 const FIRST_VALUE: AggregateFunction = AggregateFunction {
@@ -32,6 +33,7 @@ const FIRST_VALUE: AggregateFunction = AggregateFunction {
     is_mergeable: true,
     ignores_distinct: false,
     is_order_sensitive: true,
+    is_additive: false,
 };
 
 pub(super) const FUNCTIONS: &[AggregateFunction] = &[

@@ -23,6 +23,7 @@ const VAR_POP: AggregateFunction = AggregateFunction {
     is_mergeable: true,
     ignores_distinct: false,
     is_order_sensitive: false,
+    is_additive: false,
 };
 
 pub(super) const FUNCTIONS: &[AggregateFunction] = &[

@@ -9,12 +9,12 @@ use arrow::record_batch::RecordBatch;
 use flott_core::changelog::{ChangelogBatch, adds};
 use flott_core::operator::StateRows;
 use flott_core::schema::{Column, Schema};
-use flott_core::types::LogicalType;
+use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
 use flott_state::{ChangeTracker, GroupTable};
 
 use super::evaluate::batch_of;
-use crate::aggregates::{Accumulator, AggregateCallConfig, Phase};
+use crate::aggregates::{Accumulator, AggregateCallConfig, DistinctSet, Phase, SharedSet};
 
 /// The columns of keys with partial states.
 pub(crate) fn state_schema(
@@ -27,22 +27,15 @@ pub(crate) fn state_schema(
         .iter()
         .map(|&c| input.columns()[c].clone().with_time(None))
         .collect();
-    for (i, call) in calls.iter().enumerate() {
-        let accumulator = accumulator(call, counts_rows)?;
-        let types = accumulator.state_types().into_iter().enumerate();
-        columns.extend(types.map(|(j, t)| Column::new(format!("$agg{i}_{j}"), t)));
+    for part in Part::all(calls, counts_rows)? {
+        let types = part.state_types().into_iter().enumerate();
+        let call = part.first_call();
+        columns.extend(types.map(|(i, t)| Column::new(format!("$agg{call}_{i}"), t)));
     }
     if counts_rows {
         columns.push(Column::new("$count", LogicalType::BigInt.not_null()));
     }
     Ok(Schema::new(columns))
-}
-
-fn accumulator(call: &AggregateCallConfig, retractable: bool) -> Result<Box<dyn Accumulator>> {
-    let made = call
-        .function
-        .accumulator(&call.types, call.distinct, retractable);
-    made.map_err(|e| e.context(call.function.name))
 }
 
 /// Which rows add and which remove; `None` is all add.
@@ -55,6 +48,15 @@ pub(crate) fn additions(batch: &ChangelogBatch) -> Option<BooleanArray> {
     Some(BooleanArray::new(buffer, None))
 }
 
+/// Which partial states an input of the final part of a split aggregation has, behind the keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartialColumns {
+    /// Positions of calls, each with the columns of its accumulator's state.
+    pub calls: Vec<usize>,
+    /// Which numbers of rows follow, one column each.
+    pub counts: Vec<usize>,
+}
+
 /// How rows are grouped and aggregated. Positions are in the columns of [`AggregateLayout::pick`].
 pub(crate) struct AggregateLayout {
     /// The input's columns that are needed.
@@ -65,6 +67,8 @@ pub(crate) struct AggregateLayout {
     pub phase: Phase,
     /// Whether groups know their number of rows, because rows are also removed.
     pub counts_rows: bool,
+    num_counts: usize,
+    required_counts: Vec<usize>,
 }
 
 impl AggregateLayout {
@@ -88,6 +92,8 @@ impl AggregateLayout {
             calls: calls.to_vec(),
             phase,
             counts_rows,
+            num_counts: usize::from(counts_rows),
+            required_counts: (0..usize::from(counts_rows)).collect(),
         };
         if phase == Phase::Global {
             layout.input_columns = (0..input.fields().len()).collect();
@@ -111,6 +117,16 @@ impl AggregateLayout {
             pick(c);
         });
         layout
+    }
+
+    /// Of a split aggregation, whose rows come over several ways and are counted on each: a group
+    /// has rows when all of the `required` counts are positive, and is gone when all are 0.
+    pub fn with_counts(self, num_counts: usize, required: Vec<usize>) -> Self {
+        Self {
+            num_counts,
+            required_counts: required,
+            ..self
+        }
     }
 
     /// Only the columns that are needed.
@@ -139,29 +155,146 @@ impl AggregateLayout {
     }
 }
 
+/// The accumulator of one call, or of the calls that share a set of distinct values.
+enum Part {
+    Call(usize, Box<dyn Accumulator>),
+    Set(SharedSet, DistinctSet),
+}
+
+impl Part {
+    /// The accumulators of these calls, in the order of the first call of each.
+    fn all(calls: &[AggregateCallConfig], retractable: bool) -> Result<Vec<Self>> {
+        let mut parts = Vec::new();
+        for (position, call) in calls.iter().enumerate() {
+            if !call.is_distinct() {
+                parts.push(Self::Call(position, call.plain_accumulator(retractable)?));
+            }
+        }
+        for shared in SharedSet::all(calls) {
+            let set = DistinctSet::new(&shared, calls, retractable)?;
+            parts.push(Self::Set(shared, set));
+        }
+        parts.sort_by_key(Self::first_call);
+        Ok(parts)
+    }
+
+    fn first_call(&self) -> usize {
+        match self {
+            Self::Call(call, _) => *call,
+            Self::Set(shared, _) => shared.members[0].call,
+        }
+    }
+
+    fn resize(&mut self, num_groups: usize) {
+        match self {
+            Self::Call(_, accumulator) => accumulator.resize(num_groups),
+            Self::Set(_, set) => set.resize(num_groups),
+        }
+    }
+
+    fn update(
+        &mut self,
+        calls: &[AggregateCallConfig],
+        groups: &[u32],
+        rows: &RecordBatch,
+        adds: Option<&BooleanArray>,
+    ) -> Result<()> {
+        let columns = |columns: &[usize]| -> Vec<ArrayRef> {
+            columns.iter().map(|&c| rows.column(c).clone()).collect()
+        };
+        let filter = |filter: Option<usize>| filter.map(|c| rows.column(c).as_boolean());
+        match self {
+            Self::Call(call, accumulator) => {
+                let call = &calls[*call];
+                accumulator.update(groups, &columns(&call.args), filter(call.filter), adds)
+            }
+            Self::Set(shared, set) => {
+                let filters: Vec<_> = shared.filters.iter().map(|f| filter(*f)).collect();
+                set.update(groups, &columns(&shared.args), &filters, adds)
+            }
+        }
+    }
+
+    fn state_types(&self) -> Vec<DataType> {
+        match self {
+            Self::Call(_, accumulator) => accumulator.state_types(),
+            Self::Set(_, set) => vec![set.state_type()],
+        }
+    }
+
+    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        match self {
+            Self::Call(_, accumulator) => accumulator.state(groups),
+            Self::Set(_, set) => Ok(vec![set.state(groups)?]),
+        }
+    }
+
+    fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<()> {
+        match self {
+            Self::Call(_, accumulator) => accumulator.merge(groups, state),
+            Self::Set(_, set) => set.merge(groups, &state[0]),
+        }
+    }
+
+    fn clear(&mut self, groups: &[u32]) {
+        match self {
+            Self::Call(_, accumulator) => accumulator.clear(groups),
+            Self::Set(_, set) => set.clear(groups),
+        }
+    }
+
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Call(_, accumulator) => accumulator.size_bytes(),
+            Self::Set(_, set) => set.size_bytes(),
+        }
+    }
+}
+
+/// Where a call's results come from.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    part: usize,
+    /// Its position among the members of a set.
+    member: usize,
+}
+
 /// The accumulators of an operator's calls, and the numbers of rows.
 pub(crate) struct Accumulators {
     layout: Arc<AggregateLayout>,
-    calls: Vec<Box<dyn Accumulator>>,
+    parts: Vec<Part>,
+    /// By call.
+    places: Vec<Place>,
+    /// So many for each group as the layout has counts.
     row_counts: Vec<i64>,
 }
 
 impl Accumulators {
     pub fn new(layout: &Arc<AggregateLayout>) -> Result<Self> {
-        let calls = layout.calls.iter();
-        let calls = calls.map(|c| accumulator(c, layout.counts_rows));
+        let parts = Part::all(&layout.calls, layout.counts_rows)?;
+        let mut places = vec![Place::default(); layout.calls.len()];
+        for (part, made) in parts.iter().enumerate() {
+            match made {
+                Part::Call(call, _) => places[*call] = Place { part, member: 0 },
+                Part::Set(shared, _) => {
+                    for (member, set_member) in shared.members.iter().enumerate() {
+                        places[set_member.call] = Place { part, member };
+                    }
+                }
+            }
+        }
         Ok(Self {
-            calls: calls.collect::<Result<_>>()?,
+            parts,
+            places,
             layout: layout.clone(),
             row_counts: Vec::new(),
         })
     }
 
     pub fn resize(&mut self, num_groups: usize) {
-        self.calls.iter_mut().for_each(|c| c.resize(num_groups));
-        if self.layout.counts_rows {
-            self.row_counts.resize(num_groups, 0);
-        }
+        self.parts.iter_mut().for_each(|p| p.resize(num_groups));
+        let num_counts = self.layout.num_counts;
+        self.row_counts.resize(num_groups * num_counts, 0);
     }
 
     /// Takes in picked rows; `adds` tells which are added and which removed. In the global phase
@@ -175,10 +308,8 @@ impl Accumulators {
         if self.layout.phase == Phase::Global {
             return self.merge(groups, &rows.columns()[self.layout.num_keys()..]);
         }
-        for (accumulator, call) in self.calls.iter_mut().zip(&self.layout.calls) {
-            let arguments: Vec<_> = call.args.iter().map(|&c| rows.column(c).clone()).collect();
-            let filter = call.filter.map(|c| rows.column(c).as_boolean());
-            accumulator.update(groups, &arguments, filter, adds)?;
+        for part in &mut self.parts {
+            part.update(&self.layout.calls, groups, rows, adds)?;
         }
         if self.layout.counts_rows {
             for (row, &group) in groups.iter().enumerate() {
@@ -191,60 +322,124 @@ impl Accumulators {
 
     /// Merges columns of [`Accumulators::states`].
     pub fn merge(&mut self, groups: &[u32], states: &[ArrayRef]) -> Result<()> {
-        let mut at = 0;
-        for accumulator in &mut self.calls {
-            let width = accumulator.state_types().len();
-            let columns = states.get(at..at + width).ok_or_else(|| {
-                Error::internal("partial states have other columns than their aggregates")
-            })?;
-            accumulator.merge(groups, columns)?;
-            at += width;
+        let mut rest = states;
+        for part in 0..self.parts.len() {
+            rest = self.merge_part(part, groups, rest)?;
         }
-        if self.layout.counts_rows {
-            let counts = states
-                .get(at)
-                .map(|c| c.as_primitive::<Int64Type>().values());
-            let counts = counts.ok_or_else(|| Error::internal("a state without row counts"))?;
-            for (&group, count) in groups.iter().zip(counts) {
-                self.row_counts[group as usize] += count;
-            }
+        for count in 0..self.layout.num_counts {
+            rest = self.merge_count(count, groups, rest)?;
         }
         Ok(())
+    }
+
+    /// Merges the partial states of some calls and counts only.
+    pub fn merge_some(
+        &mut self,
+        groups: &[u32],
+        states: &[ArrayRef],
+        columns: &PartialColumns,
+    ) -> Result<()> {
+        let mut rest = states;
+        for &call in &columns.calls {
+            rest = self.merge_part(self.places[call].part, groups, rest)?;
+        }
+        for &count in &columns.counts {
+            rest = self.merge_count(count, groups, rest)?;
+        }
+        Ok(())
+    }
+
+    /// Merges a part's columns, which are the first; gives the rest.
+    fn merge_part<'a>(
+        &mut self,
+        part: usize,
+        groups: &[u32],
+        states: &'a [ArrayRef],
+    ) -> Result<&'a [ArrayRef]> {
+        let part = &mut self.parts[part];
+        let Some((columns, rest)) = states.split_at_checked(part.state_types().len()) else {
+            let message = "partial states have other columns than their aggregates";
+            return Err(Error::internal(message));
+        };
+        part.merge(groups, columns)?;
+        Ok(rest)
+    }
+
+    /// Adds numbers of rows, which are the first column; gives the rest.
+    fn merge_count<'a>(
+        &mut self,
+        count: usize,
+        groups: &[u32],
+        states: &'a [ArrayRef],
+    ) -> Result<&'a [ArrayRef]> {
+        let Some((counts, rest)) = states.split_first() else {
+            return Err(Error::internal("a state without row counts"));
+        };
+        let num_counts = self.layout.num_counts;
+        let counts = counts.as_primitive::<Int64Type>().values();
+        for (&group, rows) in groups.iter().zip(counts) {
+            self.row_counts[group as usize * num_counts + count] += rows;
+        }
+        Ok(rest)
     }
 
     /// The partial states of these groups, with their numbers of rows if they are counted.
     pub fn states(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         let mut columns = Vec::new();
-        for accumulator in &self.calls {
-            columns.extend(accumulator.state(groups)?);
+        for part in &self.parts {
+            columns.extend(part.state(groups)?);
         }
-        if self.layout.counts_rows {
-            let counts = groups.iter().map(|&g| self.row_counts[g as usize]);
-            columns.push(Arc::new(Int64Array::from_iter_values(counts)));
+        let num_counts = self.layout.num_counts;
+        for count in 0..num_counts {
+            let rows = |&g: &u32| self.row_counts[g as usize * num_counts + count];
+            let rows = groups.iter().map(rows);
+            columns.push(Arc::new(Int64Array::from_iter_values(rows)));
         }
         Ok(columns)
     }
 
     pub fn results(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.calls.iter().map(|c| c.evaluate(groups)).collect()
+        let result = |place: &Place| match &self.parts[place.part] {
+            Part::Call(_, accumulator) => accumulator.evaluate(groups),
+            Part::Set(_, set) => set.evaluate(place.member, groups),
+        };
+        self.places.iter().map(result).collect()
     }
 
     pub fn clear(&mut self, groups: &[u32]) {
-        self.calls.iter_mut().for_each(|c| c.clear(groups));
-        if self.layout.counts_rows {
-            groups.iter().for_each(|&g| self.row_counts[g as usize] = 0);
+        self.parts.iter_mut().for_each(|p| p.clear(groups));
+        let num_counts = self.layout.num_counts;
+        for &group in groups.iter().filter(|_| num_counts > 0) {
+            let at = group as usize * num_counts;
+            self.row_counts[at..at + num_counts].fill(0);
         }
     }
 
     /// Whether the group has rows; without removals every group has.
     #[inline]
     pub fn has_rows(&self, group: u32) -> bool {
-        !self.layout.counts_rows || self.row_counts[group as usize] > 0
+        let layout = &self.layout;
+        let at = group as usize * layout.num_counts;
+        let mut required = layout.required_counts.iter();
+        required.all(|&count| self.row_counts[at + count] > 0)
+    }
+
+    /// Whether nothing is left of the group.
+    pub fn is_gone(&self, group: u32) -> bool {
+        match self.layout.num_counts {
+            0 => false,
+            1 => !self.has_rows(group),
+            num_counts => {
+                let at = group as usize * num_counts;
+                let counts = &self.row_counts[at..at + num_counts];
+                counts.iter().all(|&rows| rows == 0)
+            }
+        }
     }
 
     pub fn size_bytes(&self) -> usize {
-        let calls: usize = self.calls.iter().map(|c| c.size_bytes()).sum();
-        calls + self.row_counts.capacity() * 8
+        let parts: usize = self.parts.iter().map(Part::size_bytes).sum();
+        parts + self.row_counts.capacity() * 8
     }
 }
 
@@ -290,6 +485,14 @@ impl AggregateTable {
     pub fn take_in(&mut self, rows: &RecordBatch, adds: Option<&BooleanArray>) -> Result<()> {
         self.changes.mark(&self.row_groups, self.groups.capacity());
         self.accumulators.take_in(&self.row_groups, rows, adds)
+    }
+
+    /// Takes in the partial states of some calls and counts, of rows that were assigned last.
+    pub fn take_in_some(&mut self, rows: &RecordBatch, columns: &PartialColumns) -> Result<()> {
+        self.changes.mark(&self.row_groups, self.groups.capacity());
+        let states = &rows.columns()[self.layout.num_keys()..];
+        self.accumulators
+            .merge_some(&self.row_groups, states, columns)
     }
 
     /// Assigns and merges columns of keys and partial states.

@@ -78,6 +78,7 @@ fn group(
         input_is_retracting: retracting,
         emits_update_before: true,
         emits_at_end: false,
+        final_inputs: None,
         state_ttl_ms: None,
         input_schema: schema().to_arrow(),
     }

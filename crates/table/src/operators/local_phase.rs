@@ -23,7 +23,29 @@ pub(crate) struct LocalPhase {
     accumulators: Accumulators,
     /// The numbers 0, 1, …: each row is a group.
     groups: Vec<u32>,
+    reduction: Reduction,
+}
+
+/// Whether fewer rows come out of a table before the exchange than go in.
+#[derive(Default)]
+pub(crate) struct Reduction {
     rows_to_pass: usize,
+}
+
+impl Reduction {
+    /// Whether the next batch, of so many rows, is to be passed on.
+    pub fn passes(&mut self, num_rows: usize) -> bool {
+        let passes = self.rows_to_pass > 0;
+        self.rows_to_pass = self.rows_to_pass.saturating_sub(num_rows);
+        passes
+    }
+
+    /// So many rows have become so many.
+    pub fn measure(&mut self, num_rows: usize, num_left: usize) {
+        if num_rows >= LEAST_ROWS && num_left * 4 > num_rows * 3 {
+            self.rows_to_pass = num_rows * ROWS_PASSED_FACTOR;
+        }
+    }
 }
 
 impl LocalPhase {
@@ -32,22 +54,18 @@ impl LocalPhase {
             layout: layout.clone(),
             accumulators: Accumulators::new(layout)?,
             groups: Vec::new(),
-            rows_to_pass: 0,
+            reduction: Reduction::default(),
         })
     }
 
     /// Whether the next batch, of so many rows, is to be passed on.
     pub fn passes(&mut self, num_rows: usize) -> bool {
-        let passes = self.rows_to_pass > 0;
-        self.rows_to_pass = self.rows_to_pass.saturating_sub(num_rows);
-        passes
+        self.reduction.passes(num_rows)
     }
 
     /// So many rows have become so many groups.
     pub fn measure(&mut self, num_rows: usize, num_groups: usize) {
-        if num_rows >= LEAST_ROWS && num_groups * 4 > num_rows * 3 {
-            self.rows_to_pass = num_rows * ROWS_PASSED_FACTOR;
-        }
+        self.reduction.measure(num_rows, num_groups);
     }
 
     /// Keys and partial states of picked rows, one for each.

@@ -9,6 +9,8 @@ use flott_core::operator::{Operator, OperatorFactory};
 use flott_core::schema::Schema;
 
 use super::aggregate_table;
+pub use super::aggregate_table::PartialColumns;
+use super::two_phase::{PhaseFields, TwoPhase};
 use crate::aggregates::{AggregateCallConfig, Phase};
 
 /// `GROUP BY` (also `SELECT DISTINCT`: no calls), and aggregates without keys.
@@ -33,6 +35,9 @@ pub struct GroupAggregateConfig {
     pub emits_update_before: bool,
     /// Batch mode: results are sent once, when the input ends.
     pub emits_at_end: bool,
+    /// Of the final part of a split aggregation ([`Phase::Global`], without a TTL): what its inputs
+    /// have, instead of all partial states.
+    pub final_inputs: Option<FinalInputs>,
     /// A key's state is forgotten when it has not been updated for this long, in ms of processing
     /// time; `None` is never.
     pub state_ttl_ms: Option<i64>,
@@ -40,6 +45,18 @@ pub struct GroupAggregateConfig {
     /// The keys, then one column for each call; for [`Phase::Local`] that of
     /// [`GroupAggregateConfig::local_schema`].
     pub schema: SchemaRef,
+}
+
+/// How the final part of a split aggregation gets its partial states: over several ways, on each of
+/// which a key's rows are counted by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinalInputs {
+    /// Of each input, what follows the keys.
+    pub inputs: Vec<PartialColumns>,
+    pub num_counts: usize,
+    /// The counts that have to be positive before a key's result is sent: without them, it would be
+    /// that of a part of the calls only.
+    pub required: Vec<usize>,
 }
 
 impl GroupAggregateConfig {
@@ -55,6 +72,26 @@ impl GroupAggregateConfig {
         input_is_retracting: bool,
     ) -> Result<Schema> {
         aggregate_table::state_schema(input, key_columns, calls, input_is_retracting)
+    }
+}
+
+impl TwoPhase for GroupAggregateConfig {
+    fn phase_fields(&mut self) -> PhaseFields<'_> {
+        PhaseFields {
+            phase: &mut self.phase,
+            key_columns: &mut self.key_columns,
+            input_schema: &mut self.input_schema,
+            schema: &mut self.schema,
+        }
+    }
+
+    fn calls(&self) -> &[AggregateCallConfig] {
+        &self.calls
+    }
+
+    fn partial_schema(&self, input: &Schema) -> Result<Schema> {
+        let retracting = self.input_is_retracting;
+        Self::local_schema(input, &self.key_columns, &self.calls, retracting)
     }
 }
 

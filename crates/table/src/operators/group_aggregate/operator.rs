@@ -39,14 +39,18 @@ pub(super) struct GroupAggregate {
 
 impl GroupAggregate {
     pub fn new(config: GroupAggregateConfig) -> Result<Self> {
-        let layout = Arc::new(AggregateLayout::new(
+        let layout = AggregateLayout::new(
             &config.input_schema,
             &config.key_columns,
             &config.calls,
             config.phase,
             config.input_is_retracting,
             &[],
-        ));
+        );
+        let layout = Arc::new(match &config.final_inputs {
+            Some(inputs) => layout.with_counts(inputs.num_counts, inputs.required.clone()),
+            None => layout,
+        });
         Ok(Self {
             table: AggregateTable::new(&layout)?,
             local: LocalPhase::new(&layout)?,
@@ -107,25 +111,35 @@ impl GroupAggregate {
             .get_or_insert(now_ms.saturating_add(ttl_ms));
     }
 
-    fn update(&mut self, batch: &ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+    fn update(&mut self, input: usize, batch: &ChangelogBatch, out: &mut dyn Output) -> Result<()> {
         let adds = additions(batch);
-        let rows = self.layout.pick(batch.rows())?;
+        let rows = match self.config.final_inputs {
+            Some(_) => batch.rows().clone(),
+            None => self.layout.pick(batch.rows())?,
+        };
         self.table.assign(&rows)?;
         let (groups, mut is_new) = self.touch();
         self.expire(&groups, &mut is_new);
-        let old = groups.iter().zip(&is_new).filter(|(_, new)| !**new);
+        let accumulators = self.table.accumulators();
+        let was_shown = groups.iter().zip(&is_new);
+        let was_shown = was_shown.map(|(&g, is_new)| !is_new && accumulators.has_rows(g));
+        let was_shown: Vec<bool> = was_shown.collect();
+        let old = groups.iter().zip(&was_shown).filter(|(_, shown)| **shown);
         let old: Vec<u32> = old.map(|(&g, _)| g).collect();
         let before = match self.config.emits_at_end {
             true => Vec::new(),
             false => self.table.accumulators().results(&old)?,
         };
-        self.table.take_in(&rows, adds.as_ref())?;
+        match &self.config.final_inputs {
+            Some(inputs) => self.table.take_in_some(&rows, &inputs.inputs[input])?,
+            None => self.table.take_in(&rows, adds.as_ref())?,
+        }
         if !self.config.emits_at_end {
-            self.send_changes(&groups, &is_new, &before, out)?;
+            self.send_changes(&groups, &was_shown, &before, out)?;
         }
         let accumulators = self.table.accumulators();
         let gone = groups.iter().copied();
-        let gone: Vec<u32> = gone.filter(|&g| !accumulators.has_rows(g)).collect();
+        let gone: Vec<u32> = gone.filter(|&g| accumulators.is_gone(g)).collect();
         self.table.remove(&gone, self.max_parallelism())
     }
 
@@ -136,14 +150,14 @@ impl GroupAggregate {
     fn send_changes(
         &self,
         groups: &[u32],
-        is_new: &[bool],
+        was_shown: &[bool],
         before: &[ArrayRef],
         out: &mut dyn Output,
     ) -> Result<()> {
         let mut num_old = 0;
-        let touched = groups.iter().zip(is_new).map(|(&group, &is_new)| {
-            let before = (!is_new).then_some(num_old);
-            num_old += u32::from(!is_new);
+        let touched = groups.iter().zip(was_shown).map(|(&group, &was_shown)| {
+            let before = was_shown.then_some(num_old);
+            num_old += u32::from(was_shown);
             Touched {
                 before,
                 is_there: self.table.accumulators().has_rows(group),
@@ -232,13 +246,13 @@ impl Operator for GroupAggregate {
         Ok(())
     }
 
-    fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
+    fn process(&mut self, input: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
         match self.config.phase {
             Phase::Local => self.update_locally(&batch, out),
-            _ => self.update(&batch, out),
+            _ => self.update(input, &batch, out),
         }
     }
 

@@ -89,6 +89,11 @@ impl Chains {
         self.ends.get(group as usize).map_or(NONE, |e| e.first)
     }
 
+    /// The last slot of a group, or [`NONE`].
+    pub fn last(&self, group: u32) -> u32 {
+        self.ends.get(group as usize).map_or(NONE, |e| e.last)
+    }
+
     /// The slot after this one in its list, or [`NONE`].
     #[inline]
     pub fn next(&self, slot: u32) -> u32 {
@@ -149,6 +154,7 @@ mod tests {
         assert_eq!(listed(&chains, 0), [2]);
         assert_eq!(listed(&chains, 1), [1, 3, 5]);
         assert_eq!(chains.all().collect::<Vec<_>>(), [1, 2, 3, 5]);
-        assert_eq!(chains.first(7), NONE);
+        assert_eq!((chains.first(7), chains.last(7)), (NONE, NONE));
+        assert_eq!(chains.last(1), 5);
     }
 }

@@ -13,6 +13,7 @@ mod lookup_async;
 mod lookup_cache;
 #[cfg(test)]
 mod lookup_tests;
+pub mod multi;
 mod regular;
 mod row_index;
 mod side;

@@ -77,6 +77,7 @@ static SUM: AggregateFunction = AggregateFunction {
     is_mergeable: true,
     ignores_distinct: false,
     is_order_sensitive: false,
+    is_additive: true,
 };
 
 fn input() -> Schema {

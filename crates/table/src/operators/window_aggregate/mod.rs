@@ -13,6 +13,7 @@ use flott_core::schema::{Column, Schema};
 use flott_core::types::LogicalType;
 
 use super::aggregate_table;
+use super::two_phase::{PhaseFields, TwoPhase};
 use crate::aggregates::{AggregateCallConfig, Phase};
 pub(crate) use bounds::Bounds;
 
@@ -108,6 +109,26 @@ impl WindowAggregateConfig {
         let bound = |name| Column::new(name, LogicalType::BigInt.not_null());
         let bounds = Schema::new(vec![bound("$slice_start"), bound("$slice_end")]);
         Ok(states.join(&bounds))
+    }
+}
+
+impl TwoPhase for WindowAggregateConfig {
+    fn phase_fields(&mut self) -> PhaseFields<'_> {
+        PhaseFields {
+            phase: &mut self.phase,
+            key_columns: &mut self.key_columns,
+            input_schema: &mut self.input_schema,
+            schema: &mut self.schema,
+        }
+    }
+
+    fn calls(&self) -> &[AggregateCallConfig] {
+        &self.calls
+    }
+
+    fn partial_schema(&self, input: &Schema) -> Result<Schema> {
+        let retracting = self.input_is_retracting;
+        Self::local_schema(input, &self.key_columns, &self.calls, retracting)
     }
 }
 
