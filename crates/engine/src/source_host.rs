@@ -21,6 +21,8 @@ use crate::timers::Timer;
 const ROWS_PER_TURN: usize = 1 << 15;
 /// Polls before the worker's other operators get their turn, however little they give.
 const POLLS_PER_TURN: usize = 32;
+/// In a simulation, which is to see many orders of turns.
+const POLLS_PER_SIMULATED_TURN: usize = 4;
 
 /// A reader and what belongs to it.
 pub struct SourceHead {
@@ -118,7 +120,11 @@ impl SourceHost {
         }
         self.poll_again_ms = None;
         let mut num_rows = 0;
-        for _ in 0..POLLS_PER_TURN {
+        let num_polls = match job.trace {
+            Some(_) => POLLS_PER_SIMULATED_TURN,
+            None => POLLS_PER_TURN,
+        };
+        for _ in 0..num_polls {
             if self.is_gated() {
                 // It may well have something: that is not idleness.
                 self.waiting_since_ms = None;
