@@ -132,9 +132,30 @@ impl Output for Downstream<'_> {
 
 /// The end of a chain.
 pub enum Tail {
-    /// What is to be sent to other chains.
-    Outbox(Vec<Payload>),
+    Outbox(Outbox),
     Sink(SinkTail),
+}
+
+/// What is to be sent to other chains, in order.
+#[derive(Default)]
+pub struct Outbox {
+    payloads: Vec<Payload>,
+    num_rows: usize,
+}
+
+impl Outbox {
+    fn push(&mut self, payload: Payload) {
+        if let Payload::Batch(batch) = &payload {
+            self.num_rows += batch.num_rows();
+        }
+        self.payloads.push(payload);
+    }
+
+    /// Takes everything out.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Payload> {
+        self.num_rows = 0;
+        self.payloads.drain(..)
+    }
 }
 
 /// A sink at the end of a chain; aborted if it is dropped before it has finished.
@@ -396,11 +417,19 @@ impl Chain {
         Ok(())
     }
 
-    /// What is to be sent on, in order; leaves it empty.
-    pub fn outbox(&mut self) -> Option<&mut Vec<Payload>> {
+    /// What is to be sent on, if there is anything.
+    pub fn outbox(&mut self) -> Option<&mut Outbox> {
         match &mut self.tail {
-            Tail::Outbox(outbox) if !outbox.is_empty() => Some(outbox),
+            Tail::Outbox(outbox) if !outbox.payloads.is_empty() => Some(outbox),
             _ => None,
+        }
+    }
+
+    /// The rows that wait to be sent on; `None` when the chain ends in a sink.
+    pub fn num_rows_to_send(&self) -> Option<usize> {
+        match &self.tail {
+            Tail::Outbox(outbox) => Some(outbox.num_rows),
+            Tail::Sink(_) => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use flott_core::{Error, Result};
 use crate::chain::{Chain, Place};
 use crate::inputs::{InputChange, InputChannels};
 use crate::message::{Message, Payload};
-use crate::sender::Sender;
+use crate::sender::{ROWS_PER_SEND, Sender};
 use crate::simulation::TraceEvent;
 use crate::timers::Timer;
 
@@ -86,7 +86,11 @@ impl OperatorHost {
             }
             InputChange::End => self.chain.end()?,
         }
-        if let Some(capability) = &self.capability {
+        // What little there is waits for the rest of this turn: see `check_timers`.
+        let is_much = self.chain.num_rows_to_send() >= Some(ROWS_PER_SEND);
+        if let Some(capability) = &self.capability
+            && (is_much || change == InputChange::End)
+        {
             self.sender.flush(capability, &mut self.chain);
         }
         if change == InputChange::End {
@@ -121,7 +125,8 @@ impl OperatorHost {
         Ok(())
     }
 
-    /// Calls operators whose time has come and sets the timer to the next.
+    /// Ends a turn: calls operators whose time has come, sends what waits to be sent, and sets the
+    /// timer to the next.
     pub fn check_timers(&mut self) -> Result<()> {
         let Some(capability) = &self.capability else {
             return Ok(());

@@ -10,8 +10,11 @@ use flott_core::graph::Exchange;
 use flott_core::hash::hash_columns;
 use flott_core::key_group::{key_group_of, subtask_of};
 
-/// A view column may pin this much more than it uses before it is copied, in bytes.
+/// A view column may pin this much whatever it uses, in bytes.
 const PIN_SLACK_BYTES: usize = 64 << 10;
+/// Beyond the slack, a part may pin this many times what it uses before it is copied: the parts of
+/// one batch share its buffers, and strings that their receiver copies anyhow are copied once.
+const PIN_FACTOR: usize = 16;
 
 /// Divides batches among the subtasks of the next operator.
 pub struct Partitioner {
@@ -143,7 +146,7 @@ fn pins_too_much(column: &ArrayRef) -> bool {
         }
         _ => return false,
     };
-    pinned > PIN_SLACK_BYTES && pinned > 2 * used() + PIN_SLACK_BYTES
+    pinned > PIN_SLACK_BYTES && pinned > PIN_FACTOR * used() + PIN_SLACK_BYTES
 }
 
 /// An estimate of the memory that a batch in motion holds, in bytes: fixed-width columns by their

@@ -11,7 +11,7 @@ use flott_core::source::{ReaderContext, Waker};
 use flott_core::time::MIN_WATERMARK;
 use flott_core::{Error, Result};
 
-use crate::chain::{Chain, Link, Place, SinkTail, Tail};
+use crate::chain::{Chain, Link, Outbox, Place, SinkTail, Tail};
 use crate::checkpoint::OperatorCheckpoint;
 use crate::invariants::OutputCheck;
 use crate::job::JobState;
@@ -93,7 +93,7 @@ pub fn prepare(job: &Arc<JobState>, plan: &ChainPlan, subtask: usize) -> Result<
     let mut head = None;
     let mut chain = Chain {
         links: Vec::new(),
-        tail: Tail::Outbox(Vec::new()),
+        tail: Tail::Outbox(Outbox::default()),
     };
     let mut watermarks = Vec::new();
     for &node in &plan.nodes {

@@ -12,12 +12,17 @@ use crate::chain::{Chain, Place};
 use crate::checkpoint::{SnapshotTimes, SubtaskCheckpoint};
 use crate::enumerator::JobEnumerator;
 use crate::invariants::OutputCheck;
-use crate::sender::Sender;
+use crate::sender::{ROWS_PER_SEND, Sender};
 use crate::simulation::TraceEvent;
 use crate::timers::Timer;
 
-/// Batches read before the worker's other operators get their turn.
-const POLLS_PER_TURN: usize = 4;
+/// Rows read before the worker's other operators get their turn; fewer when there is enough to be
+/// sent to them.
+const ROWS_PER_TURN: usize = 1 << 15;
+/// Polls before the worker's other operators get their turn, however little they give.
+const POLLS_PER_TURN: usize = 32;
+/// In a simulation, which is to see many orders of turns.
+const POLLS_PER_SIMULATED_TURN: usize = 4;
 
 /// A reader and what belongs to it.
 pub struct SourceHead {
@@ -114,7 +119,12 @@ impl SourceHost {
             return Ok(Turn::Wait);
         }
         self.poll_again_ms = None;
-        for _ in 0..POLLS_PER_TURN {
+        let mut num_rows = 0;
+        let num_polls = match job.trace {
+            Some(_) => POLLS_PER_SIMULATED_TURN,
+            None => POLLS_PER_TURN,
+        };
+        for _ in 0..num_polls {
             if self.is_gated() {
                 // It may well have something: that is not idleness.
                 self.waiting_since_ms = None;
@@ -132,10 +142,12 @@ impl SourceHost {
                     if !batch.is_empty() {
                         let metrics = &self.head.place.metrics;
                         metrics.num_records_out.add(batch.num_rows() as u64);
+                        num_rows += batch.num_rows();
                         self.chain.process(0, batch)?;
-                        if let Some(capability) = &self.capability {
-                            self.sender.flush(capability, &mut self.chain);
-                        }
+                    }
+                    let is_enough = self.chain.num_rows_to_send() >= Some(ROWS_PER_SEND);
+                    if is_enough || num_rows >= ROWS_PER_TURN {
+                        return Ok(Turn::More);
                     }
                 }
                 SourcePoll::Watermark(watermark) => {

@@ -1,5 +1,8 @@
-//! Reads generated events: blocks of event numbers are dealt out in turn to the subtasks, so that
-//! event time advances evenly in all of them.
+//! Reads generated events, block by block.
+//!
+//! At a rate, the blocks are dealt out in turn to the subtasks, so that event time advances evenly
+//! in all of them. Without one, a subtask takes the next block when it is done with its last: a
+//! subtask that has more to do behind the source reads less, and all end together.
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -53,6 +56,23 @@ impl NexmarkSource {
     }
 }
 
+impl NexmarkSource {
+    /// How many events there are for one that the query needs.
+    fn events_per_row(&self) -> u64 {
+        let config = &self.generator.config;
+        let share = |t: &EventType| match t {
+            EventType::Person => config.persons,
+            EventType::Auction => config.auctions,
+            EventType::Bid => config.bids,
+        };
+        let types = self.types.as_ref();
+        types.map_or(1, |types| {
+            let wanted: u64 = types.iter().map(share).sum();
+            (config.round() / wanted.max(1)).max(1)
+        })
+    }
+}
+
 fn event_types(values: &[PredicateValue]) -> Vec<EventType> {
     let all = [EventType::Person, EventType::Auction, EventType::Bid];
     let is_wanted = |t: &EventType| values.contains(&PredicateValue::Integer(*t as i64));
@@ -84,14 +104,20 @@ impl TableSource for NexmarkSource {
         parallelism: usize,
         restored: Option<&[u8]>,
     ) -> Result<Box<dyn SplitEnumerator>> {
-        match restored {
-            Some(bytes) => Ok(Box::new(Enumerator::restore(bytes)?)),
-            None => Ok(Box::new(Enumerator {
-                next: 0,
-                of: parallelism as u64,
-                block: block_at(self.generator.config.rate_limit),
-            })),
+        let num_events = self.generator.config.num_events;
+        if let Some(bytes) = restored {
+            return Ok(Box::new(Enumerator::restore(bytes, num_events)?));
         }
+        let rate = self.generator.config.rate_limit;
+        Ok(Box::new(Enumerator {
+            next: 0,
+            of: rate.map_or(ONE_BLOCK, |_| parallelism as u64),
+            block: match rate {
+                None => (MAX_BLOCK * self.events_per_row()).min(MAX_SPARSE_BLOCK),
+                Some(rate) => block_at(rate),
+            },
+            num_events,
+        }))
     }
 
     fn create_reader(&self, context: ReaderContext) -> Result<Box<dyn SourceReader>> {
@@ -108,6 +134,7 @@ impl TableSource for NexmarkSource {
             fields: self.fields.clone(),
             schema: self.schema.to_arrow(),
             types: self.types.clone(),
+            events_per_row: self.events_per_row(),
             started_ms: context.clock.now_ms() - begun_ms,
             lanes,
             context,
@@ -115,16 +142,21 @@ impl TableSource for NexmarkSource {
     }
 }
 
-/// The most events in a block.
-const MAX_BLOCK: u64 = 8192;
+/// The most events in a block, when all are needed.
+const MAX_BLOCK: u64 = 1 << 13;
+/// The most events in a block of which only few are needed.
+const MAX_SPARSE_BLOCK: u64 = 1 << 16;
+/// The [`Lane::of`] of a lane that is a single block.
+const ONE_BLOCK: u64 = 0;
 
-/// Events per block: with a rate, as many as come in a millisecond, so that no subtask waits long
-/// for its turn and holds the watermark back.
-fn block_at(rate: Option<u64>) -> u64 {
-    rate.map_or(MAX_BLOCK, |rate| (rate / 1000).clamp(1, MAX_BLOCK))
+/// Events per block at a rate: as many as come in a millisecond, so that no subtask waits long for
+/// its turn and holds the watermark back.
+fn block_at(rate: u64) -> u64 {
+    (rate / 1000).clamp(1, MAX_BLOCK)
 }
 
-/// One in `of` of all blocks: those of number `index + k·of`; `position` is the next event.
+/// One in `of` of all blocks, those of number `index + k·of`, or the block `index` alone;
+/// `position` is the next event.
 #[derive(Debug, Clone, PartialEq)]
 struct Lane {
     index: u64,
@@ -175,11 +207,11 @@ impl Lane {
         let start = self.position;
         let end = (start / self.block + 1) * self.block;
         let taken = start..end.min(start + limit.max(1));
-        let is_block_done = taken.end == end;
-        self.position = if is_block_done {
-            end + (self.of - 1) * self.block
-        } else {
-            taken.end
+        self.position = match self.of {
+            _ if taken.end < end => taken.end,
+            // Past every end.
+            ONE_BLOCK => u64::MAX,
+            of => end + (of - 1) * self.block,
         };
         taken
     }
@@ -193,18 +225,21 @@ fn numbers(bytes: &[u8]) -> Vec<u64> {
 }
 
 struct Enumerator {
+    /// The number of the next lane.
     next: u64,
     of: u64,
     block: u64,
+    num_events: Option<u64>,
 }
 
 impl Enumerator {
-    fn restore(bytes: &[u8]) -> Result<Self> {
+    fn restore(bytes: &[u8], num_events: Option<u64>) -> Result<Self> {
         match numbers(bytes).as_slice() {
             [next, of, block] => Ok(Self {
                 next: *next,
                 of: *of,
                 block: *block,
+                num_events,
             }),
             _ => Err(Error::internal(format!(
                 "nexmark enumerator of {} bytes",
@@ -216,7 +251,11 @@ impl Enumerator {
 
 impl SplitEnumerator for Enumerator {
     fn next_split(&mut self, _subtask: usize, _now_ms: i64) -> Result<SplitPoll> {
-        if self.next == self.of {
+        let is_end = match self.of {
+            ONE_BLOCK => self.next * self.block >= self.num_events.unwrap_or(u64::MAX),
+            of => self.next == of,
+        };
+        if is_end {
             return Ok(SplitPoll::End);
         }
         self.next += 1;
@@ -238,22 +277,29 @@ struct Reader {
     fields: Vec<FieldPath>,
     schema: SchemaRef,
     types: Option<Vec<EventType>>,
+    events_per_row: u64,
     lanes: Vec<Lane>,
     started_ms: i64,
     context: ReaderContext,
 }
 
 impl Reader {
-    /// The lane that is furthest behind; a lane is asked for while there is none.
-    fn next_lane(&mut self) -> Result<Option<usize>> {
-        if self.lanes.is_empty()
-            && let SplitPoll::Split(split) = self.context.splits.next_split(self.context.subtask)?
-        {
-            self.lanes.push(Lane::decode(&split)?);
-        }
+    /// The lane that is furthest behind. A lane is asked for when there is none; what the
+    /// enumerator says instead of one is the error.
+    fn next_lane(&mut self) -> Result<std::result::Result<usize, SourcePoll>> {
         let end = self.generator.config.num_events.unwrap_or(u64::MAX);
-        self.lanes.retain(|lane| lane.position < end);
-        Ok((0..self.lanes.len()).min_by_key(|i| self.lanes[*i].position))
+        loop {
+            self.lanes.retain(|lane| lane.position < end);
+            let lanes = 0..self.lanes.len();
+            if let Some(lane) = lanes.min_by_key(|i| self.lanes[*i].position) {
+                return Ok(Ok(lane));
+            }
+            match self.context.splits.next_split(self.context.subtask)? {
+                SplitPoll::Split(split) => self.lanes.push(Lane::decode(&split)?),
+                SplitPoll::PendingUntil(time) => return Ok(Err(SourcePoll::PendingUntil(time))),
+                SplitPoll::End => return Ok(Err(SourcePoll::End)),
+            }
+        }
     }
 
     /// How many events from `position` on the rate allows now, or when it allows the next.
@@ -292,8 +338,9 @@ impl Reader {
 
 impl SourceReader for Reader {
     fn poll(&mut self) -> Result<SourcePoll> {
-        let Some(lane) = self.next_lane()? else {
-            return Ok(SourcePoll::End);
+        let lane = match self.next_lane()? {
+            Ok(lane) => lane,
+            Err(poll) => return Ok(poll),
         };
         let position = self.lanes[lane].position;
         let allowed = match self.allowed(position) {
@@ -301,7 +348,8 @@ impl SourceReader for Reader {
             Err(due_ms) => return Ok(SourcePoll::PendingUntil(due_ms)),
         };
         let left = self.generator.config.num_events.unwrap_or(u64::MAX) - position;
-        let limit = allowed.min(left).min(self.context.batch_size as u64);
+        let most = (self.context.batch_size as u64).saturating_mul(self.events_per_row);
+        let limit = allowed.min(left).min(most);
         let events = self.lanes[lane].take(limit);
         self.batch(events).map(SourcePoll::Batch)
     }
@@ -317,9 +365,9 @@ mod tests {
 
     #[test]
     fn lanes_share_all_events_and_take_turns() {
-        for (rate, block) in [(None, 8192), (Some(100_000), 100), (Some(10), 1)] {
+        for (rate, block) in [(u64::MAX, 8192), (100_000, 100), (10, 1)] {
             assert_eq!(block_at(rate), block);
-            let mut lanes: Vec<Lane> = (0..3).map(|i| Lane::new(i, 3, block_at(rate))).collect();
+            let mut lanes: Vec<Lane> = (0..3).map(|i| Lane::new(i, 3, block)).collect();
             let mut all = Vec::new();
             for lane in &mut lanes {
                 let mut last = None;
@@ -334,5 +382,34 @@ mod tests {
             all.sort_unstable();
             assert!(all.iter().copied().eq(0..30_000), "{rate:?}");
         }
+    }
+
+    #[test]
+    fn without_a_rate_blocks_are_handed_out_until_the_events_end() {
+        let mut enumerator = Enumerator {
+            next: 0,
+            of: ONE_BLOCK,
+            block: 1000,
+            num_events: Some(4500),
+        };
+        let mut all = Vec::new();
+        for block in 0..5 {
+            // As after a failure, with every second block.
+            if block % 2 == 1 {
+                let bytes = enumerator.snapshot().unwrap();
+                enumerator = Enumerator::restore(&bytes, enumerator.num_events).unwrap();
+            }
+            let SplitPoll::Split(split) = enumerator.next_split(0, 0).unwrap() else {
+                panic!("no block {block}");
+            };
+            let mut lane = Lane::decode(&split).unwrap();
+            while lane.position < 4500 {
+                let limit = (4500 - lane.position).min(300);
+                all.extend(lane.take(limit));
+                lane = Lane::decode(&lane.encode()).unwrap();
+            }
+        }
+        assert!(all.into_iter().eq(0..4500));
+        assert_eq!(enumerator.next_split(0, 0).unwrap(), SplitPoll::End);
     }
 }

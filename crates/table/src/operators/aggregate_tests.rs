@@ -298,12 +298,14 @@ fn naive(shape: WindowShape) -> BTreeMap<String, i64> {
         .collect()
 }
 
-fn run(config: WindowAggregateConfig) -> BTreeMap<String, i64> {
+/// The results of [`BIDS`], with this much processing time after each of them.
+fn run(config: WindowAggregateConfig, pause_ms: i64) -> BTreeMap<String, i64> {
     use arrow::array::AsArray;
     use arrow::datatypes::{Int64Type, TimestampMillisecondType};
     let mut open = harness(config).open().unwrap();
-    for step in bids() {
+    for (index, step) in bids().into_iter().enumerate() {
         step.run(&mut open).unwrap();
+        open.advance_time(index as i64 * pause_ms).unwrap();
     }
     let mut lines = BTreeMap::new();
     let Some(batch) = open.drain_batch().unwrap() else {
@@ -343,8 +345,42 @@ fn panes_give_what_every_window_by_itself_gives() {
             slide_ms,
             offset_ms: 0,
         };
-        assert_eq!(run(window(shape, calls())), naive(shape), "{shape:?}");
+        // The more time there is, the more is merged before a window closes.
+        for pause_ms in [0, 1, 15, 100] {
+            let results = run(window(shape, calls()), pause_ms);
+            assert_eq!(results, naive(shape), "{shape:?} {pause_ms}");
+        }
     }
+}
+
+#[test]
+fn a_local_phase_sends_a_slice_when_the_next_one_begins() {
+    let shape = WindowShape::Tumble {
+        size_ms: 10_000,
+        offset_ms: 0,
+    };
+    let calls = vec![call("COUNT", &[])];
+    let states = WindowAggregateConfig::local_schema(&schema(), &[K], &calls, false).unwrap();
+    let config = WindowAggregateConfig {
+        phase: Phase::Local,
+        properties: Vec::new(),
+        schema: states.to_arrow(),
+        ..window(shape, calls)
+    };
+    let mut open = harness(config).open().unwrap();
+    let row = |second: i64| format!("a | 1 | x | 1970-01-01 00:00:{second:02}.000 | 0");
+    open.process(0, &[row(1), row(2)].join("\n")).unwrap();
+    assert!(open.drain_rows().is_empty());
+    open.process(0, &[row(3), row(11), row(12)].join("\n"))
+        .unwrap();
+    assert_eq!(open.drain_rows(), ["+I | a | 3 | 0 | 10000"]);
+    // Late for the slice, but not for the watermark; the newest slice stays.
+    open.process(0, &row(4)).unwrap();
+    assert!(open.drain_rows().is_empty());
+    open.watermark(9_999).unwrap();
+    assert_eq!(open.drain_rows(), ["+I | a | 1 | 0 | 10000"]);
+    open.finish().unwrap();
+    assert_eq!(open.drain_rows(), ["+I | a | 2 | 10000 | 20000"]);
 }
 
 #[test]

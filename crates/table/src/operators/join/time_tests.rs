@@ -158,6 +158,38 @@ fn rows_of_a_window_are_joined_when_it_closes() {
 }
 
 #[test]
+fn large_batches_of_a_window_are_joined_as_small_ones_are() {
+    let left = |n: usize| format!("{} | 0 | 10 | {n}", n % 700);
+    let right = |n: usize| format!("{n} | 0 | 10 | {n}");
+    let join = |kind: JoinKind, rows_at_once: usize, crashes: bool| {
+        let mut open = window(kind, None).open().unwrap();
+        for (input, lines) in [
+            (0, (0..1_500).map(left).collect::<Vec<_>>()),
+            (1, (500..1_800).map(right).collect()),
+        ] {
+            for lines in lines.chunks(rows_at_once) {
+                open.process(input, &lines.join("\n")).unwrap();
+            }
+            open.process(input, "600 | 0 | 10 | -1\n9 | 10 | 20 | -2")
+                .unwrap();
+        }
+        if crashes {
+            open.crash_and_restore(2).unwrap();
+        }
+        open.finish().unwrap();
+        let mut rows = rows(&mut open);
+        rows.sort();
+        rows
+    };
+    for kind in [JoinKind::Inner, JoinKind::Full, JoinKind::Anti] {
+        let expected = join(kind, 100, false);
+        assert!(expected.len() > 300, "{kind:?}");
+        assert_eq!(join(kind, 1_500, false), expected, "{kind:?}");
+        assert_eq!(join(kind, 1_500, true), expected, "{kind:?}");
+    }
+}
+
+#[test]
 fn crashes_change_no_window_join() {
     let script = [
         Step::process(0, WINDOW_LEFT),

@@ -1,5 +1,6 @@
 //! Aggregation by key and window, for windows that are known from a row's time alone.
 
+mod ahead;
 mod bounds;
 mod operator;
 mod runs;

@@ -14,6 +14,7 @@ use flott_core::time::MIN_WATERMARK;
 use flott_core::{Error, Result};
 use flott_state::ChangeTracker;
 
+use super::ahead::Ahead;
 use super::bounds::Bounds;
 use super::runs::{Run, for_each_slice, runs_of_bounds, runs_of_times};
 use super::slicing::{Slice, Slicing};
@@ -34,17 +35,27 @@ const MAX_LOCAL_GROUPS: usize = 1 << 17;
 /// Empty tables kept for the next slices.
 const MAX_SPARE_TABLES: usize = 2;
 
+/// Before every window.
+pub(super) const NEVER: Slice = Slice {
+    start: i64::MIN,
+    end: i64::MIN,
+};
+
 pub(super) struct WindowAggregate {
-    config: WindowAggregateConfig,
+    pub(super) config: WindowAggregateConfig,
     layout: Arc<AggregateLayout>,
-    slicing: Slicing,
+    pub(super) slicing: Slicing,
     wall: WallClock,
     context: Option<OperatorContext>,
-    slices: BTreeMap<Slice, AggregateTable>,
+    pub(super) slices: BTreeMap<Slice, AggregateTable>,
+    /// Tables that are cleared when they are taken again.
     spare: Vec<AggregateTable>,
+    /// The start of the newest slice that rows have come for.
+    pub(super) newest: i64,
+    pub(super) ahead: Ahead,
     local: LocalPhase,
-    /// Rows that the local phase has taken in since it last sent states.
-    num_rows_held: usize,
+    /// The rows that the local phase has taken in, by slice.
+    num_rows_held: BTreeMap<Slice, usize>,
     /// The watermark, or the processing time, up to which windows have closed.
     progress: i64,
     /// Keys in slices that have gone since the last snapshot, which told of them.
@@ -77,7 +88,9 @@ impl WindowAggregate {
         let layout = Arc::new(layout);
         Ok(Self {
             local: LocalPhase::new(&layout)?,
-            num_rows_held: 0,
+            num_rows_held: BTreeMap::new(),
+            newest: i64::MIN,
+            ahead: Ahead::default(),
             layout,
             slicing,
             wall: WallClock::new(config.time_zone),
@@ -90,7 +103,7 @@ impl WindowAggregate {
         })
     }
 
-    fn now_ms(&self) -> i64 {
+    pub(super) fn now_ms(&self) -> i64 {
         self.context.as_ref().map_or(0, |c| c.clock.now_ms())
     }
 
@@ -148,20 +161,40 @@ impl WindowAggregate {
             }
             Some(_) => {}
         }
+        if let Some(table) = self.ahead.change(slice) {
+            self.recycle(table);
+        }
+        if slice.start > self.newest {
+            self.newest = slice.start;
+            if self.has_panes() {
+                self.ahead.wake(self.now_ms());
+            }
+        }
+        if self.config.phase == Phase::Local {
+            *self.num_rows_held.entry(slice).or_default() += rows.num_rows();
+        }
         let table = self.slice_table(slice)?;
         table.assign(rows)?;
         table.take_in(rows, adds)
     }
 
+    pub(super) fn empty_table(&mut self) -> Result<AggregateTable> {
+        match self.spare.pop() {
+            Some(mut table) => {
+                table.clear();
+                Ok(table)
+            }
+            None => AggregateTable::new(&self.layout),
+        }
+    }
+
     fn slice_table(&mut self, slice: Slice) -> Result<&mut AggregateTable> {
-        use std::collections::btree_map::Entry;
-        Ok(match self.slices.entry(slice) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(match self.spare.pop() {
-                Some(table) => table,
-                None => AggregateTable::new(&self.layout)?,
-            }),
-        })
+        if !self.slices.contains_key(&slice) {
+            let table = self.empty_table()?;
+            self.slices.insert(slice, table);
+        }
+        let table = self.slices.get_mut(&slice);
+        table.ok_or_else(|| Error::internal("a slice without a table"))
     }
 
     /// Drops a slice; the next snapshot tells of it if one before told of the slice.
@@ -182,9 +215,8 @@ impl WindowAggregate {
         self.context.as_ref().map_or(1, |c| c.max_parallelism)
     }
 
-    fn recycle(&mut self, mut table: AggregateTable) {
+    pub(super) fn recycle(&mut self, table: AggregateTable) {
         if self.spare.len() < MAX_SPARE_TABLES {
-            table.clear();
             self.spare.push(table);
         }
     }
@@ -194,10 +226,7 @@ impl WindowAggregate {
         if progress <= self.progress {
             return Ok(());
         }
-        let mut fired = Slice {
-            start: i64::MIN,
-            end: i64::MIN,
-        };
+        let mut fired = NEVER;
         while let Some((window, slice)) = self.next_window(fired) {
             if !self.is_closed(window.end, progress) {
                 break;
@@ -207,11 +236,14 @@ impl WindowAggregate {
             fired = window;
         }
         self.progress = progress;
+        if fired.end > i64::MIN && self.has_panes() {
+            self.ahead.begin(self.now_ms());
+        }
         Ok(())
     }
 
     /// The next window after `fired` that has not been sent, with one of its slices.
-    fn next_window(&self, fired: Slice) -> Option<(Slice, Slice)> {
+    pub(super) fn next_window(&self, fired: Slice) -> Option<(Slice, Slice)> {
         let is_open = |end: i64| {
             let is_after = end > fired.end || self.slicing == Slicing::Whole;
             is_after && !self.is_closed(end, self.progress)
@@ -247,7 +279,7 @@ impl WindowAggregate {
     }
 
     /// The slices that lie in a window.
-    fn slices_in(&self, window: Slice) -> Vec<Slice> {
+    pub(super) fn slices_in(&self, window: Slice) -> Vec<Slice> {
         let least = Slice {
             end: window.start + 1,
             start: i64::MIN,
@@ -277,28 +309,6 @@ impl WindowAggregate {
             self.forget(slice, part)?;
         }
         Ok(Some(base))
-    }
-
-    fn send_panes(&mut self, window: Slice, out: &mut dyn Output) -> Result<()> {
-        let slices = self.slices_in(window);
-        if let [only] = slices.as_slice() {
-            return match self.slices.get(only) {
-                Some(table) => self.send(table, window, out),
-                None => Ok(()),
-            };
-        }
-        let mut whole = match self.spare.pop() {
-            Some(table) => table,
-            None => AggregateTable::new(&self.layout)?,
-        };
-        for slice in slices {
-            if let Some(table) = self.slices.get(&slice) {
-                whole.merge_table(table)?;
-            }
-        }
-        self.send(&whole, window, out)?;
-        self.recycle(whole);
-        Ok(())
     }
 
     /// Drops the slices whose last window has been sent.
@@ -345,7 +355,7 @@ impl WindowAggregate {
 
     fn size_bytes(&self) -> usize {
         let tables = self.slices.values().chain(&self.spare);
-        tables.map(AggregateTable::size_bytes).sum()
+        tables.map(AggregateTable::size_bytes).sum::<usize>() + self.ahead.size_bytes()
     }
 
     fn report(&self) {
@@ -356,7 +366,12 @@ impl WindowAggregate {
         }
     }
 
-    fn send(&self, table: &AggregateTable, window: Slice, out: &mut dyn Output) -> Result<()> {
+    pub(super) fn send(
+        &self,
+        table: &AggregateTable,
+        window: Slice,
+        out: &mut dyn Output,
+    ) -> Result<()> {
         for groups in table.shown_groups().chunks(BATCH_SIZE) {
             let mut columns = table.key_results(groups)?;
             let bounds = Bounds {
@@ -372,12 +387,15 @@ impl WindowAggregate {
         Ok(())
     }
 
-    /// Sends what the local phase holds.
-    fn flush(&mut self, out: &mut dyn Output) -> Result<()> {
-        let num_groups = self.num_groups();
-        self.local.measure(self.num_rows_held, num_groups);
-        self.num_rows_held = 0;
-        while let Some((slice, table)) = self.slices.pop_first() {
+    /// Sends what the local phase holds of slices whose end `is_due`.
+    fn flush(&mut self, is_due: impl Fn(&Self, i64) -> bool, out: &mut dyn Output) -> Result<()> {
+        let (mut num_rows, mut num_groups) = (0, 0);
+        while let Some(first) = self.slices.first_key_value()
+            && is_due(self, first.0.end)
+            && let Some((slice, table)) = self.slices.pop_first()
+        {
+            num_rows += self.num_rows_held.remove(&slice).unwrap_or(0);
+            num_groups += table.groups().len();
             for groups in table.groups().groups().chunks(BATCH_SIZE) {
                 let columns = slice_columns(&table, slice, groups)?;
                 let batch = batch_of(self.config.schema.clone(), columns, groups.len())?;
@@ -385,6 +403,7 @@ impl WindowAggregate {
             }
             self.recycle(table);
         }
+        self.local.measure(num_rows, num_groups);
         Ok(())
     }
 
@@ -465,6 +484,7 @@ impl Operator for WindowAggregate {
         let rows = self.layout.pick(batch.rows())?;
         let runs = self.runs(&rows)?;
         let is_local = self.config.phase == Phase::Local;
+        let newest = self.newest;
         if is_local && self.local.passes(rows.num_rows()) {
             return for_each_slice(&rows, adds.as_ref(), runs, |slice, rows, adds| {
                 self.pass(slice, rows, adds, out)
@@ -474,9 +494,12 @@ impl Operator for WindowAggregate {
             self.take_in(slice, rows, adds)
         })?;
         if is_local {
-            self.num_rows_held += rows.num_rows();
             if self.num_groups() > MAX_LOCAL_GROUPS {
-                self.flush(out)?;
+                self.flush(|_, _| true, out)?;
+            } else if self.newest > newest {
+                // What is before the newest slice is most likely complete: sent now, it has been
+                // taken in when the watermark comes.
+                self.flush(|own, end| end <= own.newest, out)?;
             }
         }
         Ok(())
@@ -484,10 +507,7 @@ impl Operator for WindowAggregate {
 
     fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
         if self.config.phase == Phase::Local {
-            let first = self.slices.keys().next();
-            if first.is_some_and(|s| self.is_closed(s.end, watermark)) {
-                self.flush(out)?;
-            }
+            self.flush(|own, end| own.is_closed(end, watermark), out)?;
         } else if !self.config.time.is_proctime() {
             self.fire(watermark, out)?;
         }
@@ -496,23 +516,22 @@ impl Operator for WindowAggregate {
 
     fn next_timer_ms(&self) -> Option<i64> {
         if !self.config.time.is_proctime() {
-            return None;
+            return self.ahead.due_ms();
         }
-        let none = Slice {
-            start: i64::MIN,
-            end: i64::MIN,
-        };
-        self.next_window(none)
+        self.next_window(NEVER)
             .map(|(window, _)| self.wall.epoch(window.end))
     }
 
     fn on_timer(&mut self, now_ms: i64, out: &mut dyn Output) -> Result<()> {
-        self.fire(now_ms, out)
+        match self.config.time.is_proctime() {
+            true => self.fire(now_ms, out),
+            false => self.merge_ahead(),
+        }
     }
 
     fn finish(&mut self, out: &mut dyn Output) -> Result<()> {
         match self.config.phase {
-            Phase::Local => self.flush(out),
+            Phase::Local => self.flush(|_, _| true, out),
             // No time will come that closes what is open: every row is counted all the same.
             _ if self.config.time.is_proctime() => self.fire(i64::MAX, out),
             _ => Ok(()),
@@ -522,7 +541,7 @@ impl Operator for WindowAggregate {
     /// The local phase keeps nothing over a checkpoint: with another parallelism it may not be there.
     fn prepare_snapshot(&mut self, out: &mut dyn Output) -> Result<()> {
         match self.config.phase {
-            Phase::Local => self.flush(out),
+            Phase::Local => self.flush(|_, _| true, out),
             _ => Ok(()),
         }
     }
@@ -572,14 +591,10 @@ impl Operator for WindowAggregate {
     }
 
     fn next_event_time(&self) -> Option<i64> {
-        let none = Slice {
-            start: i64::MIN,
-            end: i64::MIN,
-        };
         if self.config.time.is_proctime() {
             return None;
         }
-        let next = self.next_window(none);
+        let next = self.next_window(NEVER);
         Some(next.map_or(i64::MAX, |(window, _)| self.wall.epoch(window.end - 1)))
     }
 }
