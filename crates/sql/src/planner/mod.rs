@@ -13,6 +13,7 @@ mod identity;
 pub mod kernel_expr;
 mod lookup;
 mod lower;
+mod matching;
 mod order;
 mod relation;
 mod scan;
