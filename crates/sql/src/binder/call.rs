@@ -29,6 +29,9 @@ impl Binder<'_> {
         if let Some(user) = self.user_function(function)? {
             return self.user_call(&user, function, clause);
         }
+        if let Some(matched) = self.match_call(function, clause)? {
+            return Ok(matched);
+        }
         let name = function_name(function);
         if function.over.is_some() {
             return self.over_call(&name, function, clause);

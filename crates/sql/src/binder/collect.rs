@@ -7,6 +7,7 @@ use flott_core::types::DataType;
 use flott_table::aggregates::{AggregateFunction, AggregateTypes};
 use sqlparser::ast::{NamedWindowDefinition, WindowSpec};
 
+use super::matching::Matching;
 use crate::expr::{Expr, ExprKind};
 use crate::plan::{Frame, WindowKind, WindowProperty};
 
@@ -20,6 +21,8 @@ pub(crate) enum Placeholder {
     Over(usize),
     Grouping(usize),
     Property(usize),
+    /// A value of a matched row.
+    Read(usize),
 }
 
 impl Placeholder {
@@ -29,6 +32,7 @@ impl Placeholder {
             Self::Over(i) => 2 * CLASS + i,
             Self::Grouping(i) => 3 * CLASS + i,
             Self::Property(i) => 4 * CLASS + i,
+            Self::Read(i) => 5 * CLASS + i,
         };
         Expr::column(position, data_type)
     }
@@ -43,6 +47,7 @@ impl Placeholder {
             2 => Some(Self::Over(item)),
             3 => Some(Self::Grouping(item)),
             4 => Some(Self::Property(item)),
+            5 => Some(Self::Read(item)),
             _ => None,
         }
     }
@@ -167,6 +172,8 @@ pub(crate) struct Collector {
     /// Whether the expression being bound is inside an aggregate's arguments.
     pub is_in_aggregate: bool,
     pub is_in_over: bool,
+    /// Set in MATCH_RECOGNIZE.
+    pub matching: Option<Matching>,
 }
 
 impl Collector {

@@ -10,6 +10,7 @@ use sqlparser::ast::{
     TableVersion, TableWithJoins,
 };
 
+use super::matching::MatchClauses;
 use super::scalar::{Clause, unsupported};
 use super::scope::{Scope, ScopeColumn, located};
 use super::{Binder, Resolved, coerce, subquery, syntax};
@@ -402,10 +403,27 @@ impl Binder<'_> {
                 };
                 self.join((Plan::single_row(), Scope::default()), factor, spec)
             }
-            TableFactor::MatchRecognize { .. } => {
-                let message = "MATCH_RECOGNIZE is not supported yet";
-                Err(Error::user("UNSUPPORTED_MATCH_RECOGNIZE", message))
-            }
+            TableFactor::MatchRecognize {
+                table,
+                partition_by,
+                order_by,
+                measures,
+                rows_per_match,
+                after_match_skip,
+                pattern,
+                symbols,
+                alias,
+            } => self.match_recognize(&MatchClauses {
+                table,
+                partition_by,
+                order_by,
+                measures,
+                rows_per_match: rows_per_match.as_ref(),
+                skip: after_match_skip.as_ref(),
+                pattern,
+                symbols,
+                alias: alias.as_ref(),
+            }),
             other => self.table_function(other),
         }
     }

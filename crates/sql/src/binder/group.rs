@@ -341,7 +341,7 @@ impl Aggregated {
             Some(Placeholder::Property(i)) => {
                 self.num_keys + self.num_calls + self.num_groupings + i
             }
-            Some(Placeholder::Over(_)) => return None,
+            Some(Placeholder::Over(_) | Placeholder::Read(_)) => return None,
             None => *self.keys.get(&expr.key())?,
         };
         Some(self.plan.column_expr(position))

@@ -5,6 +5,7 @@
 //! | `query`, `set` | WITH, set operations, VALUES, ORDER BY, LIMIT |
 //! | `select`, `group`, `over` | SELECT; what aggregates and window functions need below it |
 //! | `from`, `table`, `window` | tables, views, joins, UNNEST, window functions |
+//! | `matching` | MATCH_RECOGNIZE |
 //! | `scalar`, `call`, `special`, `literal`, `refuse` | expressions |
 //! | `function` | calls of users' functions |
 //! | `published` | Nexmark's query 6 as it is published |
@@ -22,6 +23,7 @@ mod hints;
 mod insert;
 mod literal;
 mod mark;
+mod matching;
 mod over;
 mod published;
 mod quantified;

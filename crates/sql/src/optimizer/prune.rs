@@ -13,7 +13,7 @@ use flott_core::types::{DataType, LogicalType};
 
 use crate::expr::{Expr, ExprKind};
 use crate::plan::{
-    Aggregate, Join, JoinKind, JoinMode, Over, OverCall, Plan, Project, Rank, Scan, SortKey,
+    Aggregate, Join, JoinKind, JoinMode, Match, Over, OverCall, Plan, Project, Rank, Scan, SortKey,
     Unnest, WindowKind, WindowTime, WindowTvf,
 };
 
@@ -225,6 +225,12 @@ fn prune(plan: &Arc<Plan>, needs: &Needs) -> Pruned {
             Pruned::columns(Arc::new(Plan::Union(node)), kept)
         }
         Plan::Unnest(n) => prune_unnest(n, needs),
+        // The binder has put a projection below it to what it reads.
+        Plan::Match(n) => {
+            let all = (0..n.input.schema().len()).collect();
+            let input = narrow(&n.input, all).plan;
+            Pruned::unchanged(Arc::new(Plan::Match(Match { input, ..n.clone() })))
+        }
     }
 }
 

@@ -49,6 +49,13 @@ fn push(plan: &Arc<Plan>, predicates: Vec<Expr>) -> Arc<Plan> {
             let (below, above) = split(predicates, |c| over.partition_keys.contains(&c));
             below_and_above(plan, below, above)
         }
+        Plan::Match(node) => {
+            // The keys come first among the columns.
+            let num_keys = node.partition_keys.len();
+            let (below, above) = split(predicates, |c| c < num_keys);
+            let to_input = |p: Expr| p.remap_columns(&|c| node.partition_keys[c]);
+            below_and_above(plan, below.into_iter().map(to_input).collect(), above)
+        }
         Plan::Sort(sort) if sort.fetch.is_none() && sort.offset == 0 => {
             below_and_above(plan, predicates, vec![])
         }

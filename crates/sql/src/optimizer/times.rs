@@ -50,9 +50,12 @@ pub fn derive(node: Arc<Plan>) -> Arc<Plan> {
             };
         }
         Plan::Aggregate(n) => n.schema = n.derive_schema(),
-        Plan::Scan(_) | Plan::Values(_) | Plan::Filter(_) | Plan::Sort(_) | Plan::Watermark(_) => {
-            return node;
-        }
+        Plan::Scan(_)
+        | Plan::Values(_)
+        | Plan::Filter(_)
+        | Plan::Sort(_)
+        | Plan::Watermark(_)
+        | Plan::Match(_) => return node,
     }
     Arc::new(plan)
 }
@@ -72,6 +75,10 @@ pub fn check(plan: &Arc<Plan>, is_batch: bool) -> Result<()> {
                 time_column(n.input.schema(), *column, "a group window")
             }
             _ => Ok(()),
+        },
+        Plan::Match(n) => match n.order.first() {
+            Some(key) => time_column(n.input.schema(), key.column, "MATCH_RECOGNIZE"),
+            None => Ok(()),
         },
         Plan::Over(n) => check_over(n),
         Plan::Sort(n) => check_sort(n),

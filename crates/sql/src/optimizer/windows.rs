@@ -68,7 +68,7 @@ pub(crate) fn window_columns(plan: &Plan) -> Vec<WindowColumn> {
             let is_common = |w: &WindowColumn| others.iter().all(|o| o.contains(w));
             first.into_iter().filter(is_common).collect()
         }
-        Plan::Scan(_) | Plan::Values(_) | Plan::Watermark(_) => vec![],
+        Plan::Scan(_) | Plan::Values(_) | Plan::Watermark(_) | Plan::Match(_) => vec![],
     }
 }
 

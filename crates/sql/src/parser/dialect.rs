@@ -144,6 +144,7 @@ impl Dialect for FlinkDialect {
                 Some(model_argument(parser))
             }
             ("TRIM", Token::LParen) => trim_of_blanks(parser),
+            ("FINAL" | "RUNNING", Token::Word(_)) => final_or_running(parser, &word),
             (_, Token::LParen) => json::parse_call(&word, parser),
             _ => None,
         }
@@ -358,6 +359,17 @@ fn trim_of_blanks(parser: &mut Parser<'_>) -> Option<PResult<Expr>> {
         })
     });
     Some(trimmed)
+}
+
+/// `FINAL LAST(x)`, `RUNNING LAST(x)`: calls `FINAL(LAST(x))`, `RUNNING(LAST(x))`.
+fn final_or_running(parser: &mut Parser<'_>, word: &str) -> Option<PResult<Expr>> {
+    if parser.peek_nth_token_ref(2).token != Token::LParen {
+        return None;
+    }
+    let span = parser.peek_token_ref().span;
+    parser.advance_token();
+    let inner = parser.parse_prefix();
+    Some(inner.map(|inner| Expr::Function(call(word, span, vec![unnamed(inner)]))))
 }
 
 fn timestamp_ltz(parser: &mut Parser<'_>) -> PResult<Expr> {

@@ -27,6 +27,7 @@
 //! | `(a - b) DAY TO SECOND` | call of [`INTERVAL_BETWEEN`] |
 //! | `x BETWEEN SYMMETRIC a AND b` | `(x BETWEEN a AND b OR x BETWEEN b AND a)` |
 //! | `MATCH_RECOGNIZE (… WITHIN i DEFINE …)` | a first definition of the symbol [`WITHIN_SYMBOL`] |
+//! | `FINAL LAST(x)`, `RUNNING LAST(x)` | calls `FINAL(LAST(x))`, `RUNNING(LAST(x))` |
 //! | a reluctant quantifier `A+?` | the repetition `?` of a repetition |
 //! | `JSON_VALUE(x, p …)` | two arguments; or, with any clause, also `RETURNING` (the type's text or NULL), `ON_EMPTY` (`'NULL'`, `'ERROR'` or `'DEFAULT'`), `EMPTY_DEFAULT`, `ON_ERROR`, `ERROR_DEFAULT` |
 //! | `JSON_QUERY(x, p …)` | two arguments; or also `RETURNING`, `WRAPPER` (`'WITHOUT'`, `'CONDITIONAL'` or `'UNCONDITIONAL'`), `ON_EMPTY`, `ON_ERROR` (`'NULL'`, `'ERROR'`, `'EMPTY ARRAY'` or `'EMPTY OBJECT'`) |

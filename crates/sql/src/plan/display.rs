@@ -72,6 +72,7 @@ fn describe(plan: &Plan) -> String {
             format!("Sort [{}]{offset}{fetch}", order(&n.keys))
         }
         Plan::Union(_) => "Union".into(),
+        Plan::Match(n) => n.describe(),
         Plan::Unnest(n) => format!(
             "Unnest ${}{}{}",
             n.column,

@@ -6,10 +6,12 @@
 
 mod build;
 mod display;
+mod matching;
 mod walk;
 
 pub use build::{join_schema, time_of};
 pub use display::explain_plan;
+pub use matching::{Match, MatchColumn, MatchCondition, MatchView};
 
 use std::sync::Arc;
 
@@ -39,6 +41,7 @@ pub enum Plan {
     Sort(Sort),
     Union(Union),
     Unnest(Unnest),
+    Match(Match),
 }
 
 /// Reads a table's source schema (physical, then metadata columns); computed columns and the

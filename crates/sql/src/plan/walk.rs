@@ -24,6 +24,7 @@ impl Plan {
             Self::Sort(n) => n.input.schema(),
             Self::Union(n) => &n.schema,
             Self::Unnest(n) => &n.schema,
+            Self::Match(n) => &n.schema,
         }
     }
 
@@ -42,6 +43,7 @@ impl Plan {
             Self::Sort(n) => vec![&n.input],
             Self::Union(n) => n.inputs.iter().collect(),
             Self::Unnest(n) => vec![&n.input],
+            Self::Match(n) => vec![&n.input],
         }
     }
 
@@ -78,6 +80,7 @@ impl Plan {
             Self::Sort(n) => vec![&mut n.input],
             Self::Union(n) => n.inputs.iter_mut().collect(),
             Self::Unnest(n) => vec![&mut n.input],
+            Self::Match(n) => vec![&mut n.input],
         }
     }
 
@@ -110,6 +113,7 @@ impl Plan {
             Self::Filter(n) => vec![&n.predicate],
             Self::Watermark(n) => vec![&n.expr],
             Self::Join(n) => vec![&n.condition],
+            Self::Match(n) => n.exprs(),
             _ => vec![],
         }
     }
@@ -122,6 +126,7 @@ impl Plan {
             Self::Filter(n) => vec![&mut n.predicate],
             Self::Watermark(n) => vec![&mut n.expr],
             Self::Join(n) => vec![&mut n.condition],
+            Self::Match(n) => n.exprs_mut(),
             _ => vec![],
         }
     }

@@ -26,6 +26,7 @@ impl Lowering<'_> {
             Plan::Over(node) => over_mode(node),
             Plan::Rank(node) => rank_mode(node),
             Plan::Sort(node) => self.sort_mode(node)?,
+            Plan::Match(_) => ChangelogMode::APPEND,
             _ => {
                 let mut mode = ChangelogMode::APPEND;
                 for input in plan.inputs() {

@@ -10,7 +10,7 @@ use crate::plan::{
     WindowTime,
 };
 
-fn order_mark(mark: Fingerprint, keys: &[SortKey], input: &Identity) -> Fingerprint {
+pub(super) fn order_mark(mark: Fingerprint, keys: &[SortKey], input: &Identity) -> Fingerprint {
     let key = |k: &SortKey| {
         let flags = u64::from(k.descending) << 1 | u64::from(k.nulls_first);
         Fingerprint(input.column(k.column)).number(flags).0

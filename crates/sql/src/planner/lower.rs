@@ -158,6 +158,7 @@ impl<'a> Lowering<'a> {
             Plan::Sort(node) => self.lower_sort(node, needs_update_before),
             Plan::Union(node) => self.lower_union(node, needs_update_before),
             Plan::Unnest(node) => self.lower_unnest(node),
+            Plan::Match(node) => self.lower_match(node),
         }
     }
 

@@ -14,6 +14,7 @@ mod identity;
 pub mod kernel_expr;
 mod lookup;
 mod lower;
+mod matching;
 mod multi_join;
 mod order;
 mod phases;

@@ -14,6 +14,7 @@ pub mod group_aggregate;
 pub mod join;
 pub mod limit;
 pub(crate) mod local_phase;
+pub mod match_recognize;
 pub mod materialize;
 pub mod not_null;
 pub mod over;
