@@ -128,7 +128,11 @@ fn one_case(name: &str, case: u64, samples: &[Sample], reading: &mut Reading) {
     let sample = &samples[random.below(samples.len() as u64) as usize];
     let other = &samples[random.below(samples.len() as u64) as usize];
     let mut bytes = sample.bytes.clone();
-    let kept = if matches!(reading, Reading::Registry(_)) { 5 } else { 0 };
+    let kept = if matches!(reading, Reading::Registry(_)) {
+        5
+    } else {
+        0
+    };
     let mut rest = bytes.split_off(kept.min(bytes.len()));
     damage(&mut random, &mut rest, &other.bytes);
     bytes.append(&mut rest);
@@ -143,7 +147,10 @@ fn one_case(name: &str, case: u64, samples: &[Sample], reading: &mut Reading) {
     PEAK.set(before);
     let result = catch_unwind(AssertUnwindSafe(|| read(name, reading, &request, &bytes)));
     let held = PEAK.get() - before;
-    let replay = format!("replay: FLOTT_FUZZ_CASE={case} cargo test --release -p flott-formats --test fuzz {}", name.replace('-', "_"));
+    let replay = format!(
+        "replay: FLOTT_FUZZ_CASE={case} cargo test --release -p flott-formats --test fuzz {}",
+        name.replace('-', "_")
+    );
     match result {
         Err(_) => panic!("format '{name}' panicked on damaged input; {replay}"),
         Ok(Outcome::Stuck(what)) => panic!("format '{name}' {what}; {replay}"),
@@ -178,7 +185,10 @@ fn read(name: &str, reading: &mut Reading, request: &DecodeRequest, bytes: &[u8]
 /// What is given must be what Arrow allows.
 fn check(batch: Option<ChangelogBatch>) {
     for column in batch.iter().flat_map(|b| b.rows().columns()) {
-        column.to_data().validate_full().expect("a well-formed column");
+        column
+            .to_data()
+            .validate_full()
+            .expect("a well-formed column");
     }
 }
 
@@ -250,7 +260,16 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8]) {
             }
             7 => {
                 let tokens: [&[u8]; 10] = [
-                    b"[", b"{\"a\":", b"\"", b"\\", b"\\u", b",", b"\n", b"-", b"\xff\xff", b"9",
+                    b"[",
+                    b"{\"a\":",
+                    b"\"",
+                    b"\\",
+                    b"\\u",
+                    b",",
+                    b"\n",
+                    b"-",
+                    b"\xff\xff",
+                    b"9",
                 ];
                 let token = tokens[random.below(10) as usize];
                 let piece = token.repeat(1 + random.below(2000) as usize);
@@ -276,7 +295,17 @@ fn place(random: &mut Random, length: usize) -> usize {
 
 /// Writes a number that lengths and counts should not be.
 fn overwrite(random: &mut Random, bytes: &mut [u8]) {
-    let numbers = [0, 1, -1, i64::MAX, i64::MIN, 1 << 31, (1 << 31) - 1, 1 << 40, 1000];
+    let numbers = [
+        0,
+        1,
+        -1,
+        i64::MAX,
+        i64::MIN,
+        1 << 31,
+        (1 << 31) - 1,
+        1 << 40,
+        1000,
+    ];
     let number = numbers[random.below(9) as usize];
     let mut encoded = match random.below(4) {
         0 => (number as i32).to_le_bytes().to_vec(),
@@ -347,7 +376,11 @@ fn csv() {
         &[],
         &[("ignore-parse-errors", "true")],
         &[("escape-character", "\\"), ("allow-comments", "true")],
-        &[("field-delimiter", "|"), ("null-literal", "n/a"), ("ignore-parse-errors", "true")],
+        &[
+            ("field-delimiter", "|"),
+            ("null-literal", "n/a"),
+            ("ignore-parse-errors", "true"),
+        ],
     ];
     let samples = written("csv", &plain, choices, 5);
     fuzz("csv", 3000, &samples, Reading::Blocks);
@@ -356,7 +389,14 @@ fn csv() {
 
 #[test]
 fn raw() {
-    let types = [T::STRING, T::BYTES, T::BigInt, T::SmallInt, T::Double, T::Boolean];
+    let types = [
+        T::STRING,
+        T::BYTES,
+        T::BigInt,
+        T::SmallInt,
+        T::Double,
+        T::Boolean,
+    ];
     let samples = types.into_iter().zip([
         &[][..],
         &[("endianness", "little-endian")],
@@ -523,7 +563,9 @@ fn protobuf() {
         let mut batch = random_batch(&mut Random(2), &table, 10);
         // The enum's column takes its symbols only.
         let mut columns = batch.columns().to_vec();
-        columns[7] = Arc::new(arrow::array::StringViewArray::from_iter_values(["PAID"; 10]));
+        columns[7] = Arc::new(arrow::array::StringViewArray::from_iter_values(
+            ["PAID"; 10],
+        ));
         batch = arrow::record_batch::RecordBatch::try_new(batch.schema(), columns).unwrap();
         let batch = ChangelogBatch::insert_only(batch);
         for bytes in write_messages("protobuf", &table, &options, &batch) {
@@ -561,7 +603,10 @@ fn parquet() {
 fn orc() {
     let inner = schema(&[("n", T::Int), ("s", T::STRING), ("d", T::Double)]);
     let list = T::Array(Arc::new(T::Int.nullable()));
-    let map = T::Map(Arc::new(T::STRING.not_null()), Arc::new(T::BigInt.nullable()));
+    let map = T::Map(
+        Arc::new(T::STRING.not_null()),
+        Arc::new(T::BigInt.nullable()),
+    );
     let fields = inner.columns().iter();
     let fields = fields.map(|c| flott_core::types::RowField::new(&c.name, c.data_type.clone()));
     let outer = schema(&[
@@ -579,7 +624,13 @@ fn orc() {
         ("r", T::Row(fields.collect())),
     ]);
     let mut samples = Vec::new();
-    for name in ["flink_none", "flink_v11", "flink_zlib", "flink_lz4", "arrow_zstd"] {
+    for name in [
+        "flink_none",
+        "flink_v11",
+        "flink_zlib",
+        "flink_lz4",
+        "arrow_zstd",
+    ] {
         let path = [env!("CARGO_MANIFEST_DIR"), "/tests/data/orc/", name, ".orc"].concat();
         let bytes = std::fs::read(path).unwrap();
         for schema in [&outer, &inner] {

@@ -220,7 +220,11 @@ impl ColumnReader {
         self.values.read(rows)
     }
 
-    fn nulls(&mut self, num_rows: usize, parent: Option<&NullBuffer>) -> Result<Option<NullBuffer>> {
+    fn nulls(
+        &mut self,
+        num_rows: usize,
+        parent: Option<&NullBuffer>,
+    ) -> Result<Option<NullBuffer>> {
         let own = match &mut self.present {
             None => return Ok(parent.cloned()),
             Some(present) => {
@@ -344,7 +348,10 @@ impl Values {
                 let scales = read_integers(scales, rows.count)?;
                 let values = decimals(unscaled, &scales, *precision, *scale)?;
                 let data_type = DataType::Decimal128(*precision, *scale as i8);
-                Arc::new(rows.array::<Decimal128Type>(values).with_data_type(data_type))
+                Arc::new(
+                    rows.array::<Decimal128Type>(values)
+                        .with_data_type(data_type),
+                )
             }
             Self::Timestamp {
                 seconds,
@@ -366,7 +373,12 @@ impl Values {
             Self::Map(lengths, keys, values) => {
                 let lengths = read_integers(lengths, rows.count)?;
                 let (offsets, total) = rows.offsets(lengths)?;
-                map(offsets, keys.read(total, None)?, values.read(total, None)?, rows.nulls)?
+                map(
+                    offsets,
+                    keys.read(total, None)?,
+                    values.read(total, None)?,
+                    rows.nulls,
+                )?
             }
             Self::Struct(fields) => {
                 let (mut arrays, mut named) = (Vec::new(), Vec::new());
@@ -397,9 +409,13 @@ fn integers(values: &mut Integers, kind: Kind, rows: Rows) -> Result<ArrayRef> {
     let values = read_integers(values, rows.count)?;
     // As Java does: the bits that the type has.
     Ok(match kind {
-        Kind::Short => Arc::new(rows.array::<Int16Type>(values.iter().map(|v| *v as i16).collect())),
+        Kind::Short => {
+            Arc::new(rows.array::<Int16Type>(values.iter().map(|v| *v as i16).collect()))
+        }
         Kind::Int => Arc::new(rows.array::<Int32Type>(values.iter().map(|v| *v as i32).collect())),
-        Kind::Date => Arc::new(rows.array::<Date32Type>(values.iter().map(|v| *v as i32).collect())),
+        Kind::Date => {
+            Arc::new(rows.array::<Date32Type>(values.iter().map(|v| *v as i32).collect()))
+        }
         _ => Arc::new(rows.array::<Int64Type>(values)),
     })
 }
@@ -480,7 +496,9 @@ impl Dictionary {
         let outside = indexes.iter().find(|i| !(0..size as i64).contains(i));
         match outside {
             None => Ok(()),
-            Some(index) => Err(damaged(format!("no word {index} in a dictionary of {size}"))),
+            Some(index) => Err(damaged(format!(
+                "no word {index} in a dictionary of {size}"
+            ))),
         }
     }
 
@@ -506,7 +524,9 @@ fn decimals(unscaled: &mut Stream, scales: &[i64], precision: u8, scale: u8) -> 
             false => Some(value / factor),
         };
         let value = value.filter(|v| v.unsigned_abs() < limit.unsigned_abs());
-        values.push(value.ok_or_else(|| damaged(format!("a number with more than {precision} digits")))?);
+        values.push(
+            value.ok_or_else(|| damaged(format!("a number with more than {precision} digits")))?,
+        );
     }
     Ok(values)
 }
@@ -527,8 +547,10 @@ impl Clock {
                 seconds.checked_mul(per_second)?.checked_add(part)
             });
             values.push(value.ok_or_else(|| {
-                let message =
-                    format!("a timestamp of an ORC file is out of the range of {:?}s", self.unit);
+                let message = format!(
+                    "a timestamp of an ORC file is out of the range of {:?}s",
+                    self.unit
+                );
                 Error::user("MALFORMED_RECORD", message)
             })?);
         }

@@ -34,7 +34,11 @@ impl Codec {
             4 => Self::Lz4,
             5 => Self::Zstd,
             other => {
-                let name = if other == 3 { "LZO" } else { "an unknown codec" };
+                let name = if other == 3 {
+                    "LZO"
+                } else {
+                    "an unknown codec"
+                };
                 let message = format!(
                     "the ORC file is compressed with {name} ({other}); write it with NONE, ZLIB, SNAPPY, LZ4 or ZSTD"
                 );
@@ -313,7 +317,13 @@ mod tests {
         assert_eq!(lz4(b"\x30abc").unwrap(), b"abc");
         assert_eq!(lz4(b"\x15a\x01\x00\x10b").unwrap(), b"aaaaaaaaaab");
         assert_eq!(lz4(b"\x20ab\x02\x00\x00").unwrap(), b"ababab");
-        for bad in [&b"\x30ab"[..], b"\x10a\x02\x00", b"\x1fa\x01\x00\xff", b"\xf0", b"\x10a\x00\x00"] {
+        for bad in [
+            &b"\x30ab"[..],
+            b"\x10a\x02\x00",
+            b"\x1fa\x01\x00\xff",
+            b"\xf0",
+            b"\x10a\x00\x00",
+        ] {
             assert!(lz4(bad).is_err(), "{bad:?}");
         }
         assert!(lz4(b"\x1fa\x01\x00\x80").is_err());

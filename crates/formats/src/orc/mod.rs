@@ -57,6 +57,14 @@ impl FormatFactory for OrcFormat {
         "ORC files, to be read"
     }
 
+    fn example(&self) -> &'static str {
+        "-- Files that Hive, Spark or Flink have written into the folder 'orders'.
+CREATE TABLE orders (id BIGINT, item STRING, price DECIMAL(10, 2), ordered TIMESTAMP(3))
+WITH ('connector' = 'filesystem', 'path' = 'orders', 'format' = 'orc');
+
+SELECT item, SUM(price) AS price FROM orders GROUP BY item;"
+    }
+
     fn create_decoder(&self, _request: &DecodeRequest) -> Result<Box<dyn Decoder>> {
         Err(only_files("orc"))
     }

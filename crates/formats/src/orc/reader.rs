@@ -129,9 +129,11 @@ impl Selection {
 
 /// Hive once wrote columns without their names.
 fn has_no_names(parent: &Type) -> bool {
-    parent.names.iter().enumerate().all(|(place, name)| {
-        name.strip_prefix("_col").and_then(|n| n.parse().ok()) == Some(place)
-    })
+    parent
+        .names
+        .iter()
+        .enumerate()
+        .all(|(place, name)| name.strip_prefix("_col").and_then(|n| n.parse().ok()) == Some(place))
 }
 
 fn child_named(parent: &Type, name: &str) -> Option<usize> {
@@ -155,9 +157,11 @@ impl OrcReader {
         let wanted = wanted_fields(request)?;
         let mut tail = Tail::read(scan.input.as_ref())?;
         name_columns(&mut tail.types, request);
-        let in_piece = tail.stripes.iter().enumerate().filter(|(_, stripe)| {
-            stripe.offset >= scan.start && stripe.offset < scan.end
-        });
+        let in_piece = tail
+            .stripes
+            .iter()
+            .enumerate()
+            .filter(|(_, stripe)| stripe.offset >= scan.start && stripe.offset < scan.end);
         let stripes: Vec<usize> = in_piece.map(|(place, _)| place).collect();
         let fields = wanted
             .iter()
@@ -196,7 +200,11 @@ impl OrcReader {
     fn open_next(&mut self) -> Result<bool> {
         while let Some(place) = self.stripes.next() {
             let stripe = &self.tail.stripes[place];
-            if self.predicates.iter().any(|(c, values)| excludes(stripe, *c, values)) {
+            if self
+                .predicates
+                .iter()
+                .any(|(c, values)| excludes(stripe, *c, values))
+            {
                 self.num_done += stripe.num_rows;
                 self.num_skipped = 0;
                 continue;
@@ -228,7 +236,9 @@ impl OrcReader {
             }
         };
         let stream = |column: usize, kind: StreamKind| {
-            let info = streams.iter().find(|s| s.column == column && s.kind == kind);
+            let info = streams
+                .iter()
+                .find(|s| s.column == column && s.kind == kind);
             let Some(info) = info else {
                 return Ok(None);
             };
@@ -294,7 +304,9 @@ impl OrcReader {
         let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let schema = self.schema.clone();
-        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
     }
 }
 

@@ -3,8 +3,8 @@
 //! Decoders append to vectors that grow with what is decoded, so that a number in a damaged file
 //! cannot ask for memory that its streams do not fill.
 
-use arrow::buffer::BooleanBuffer;
 use arrow::array::BooleanBufferBuilder;
+use arrow::buffer::BooleanBuffer;
 use flott_core::Result;
 
 use super::compression::Stream;
@@ -207,7 +207,8 @@ impl Integers {
         }
         let is_stored = code > 0;
         let rest = self.run.len();
-        self.run.splice(0..0, std::iter::repeat_n(step, count - rest));
+        self.run
+            .splice(0..0, std::iter::repeat_n(step, count - rest));
         for (place, slot) in self.run.iter_mut().enumerate() {
             let by = match place {
                 0 => 0,
@@ -398,7 +399,12 @@ mod tests {
 
     #[test]
     fn runs_that_cannot_be_are_refused() {
-        for bad in [&[][..], &[0x5e], &[0x5e, 0x03, 0x5c], &[0x8e, 0x13, 0x2b, 0x3f, 0x07]] {
+        for bad in [
+            &[][..],
+            &[0x5e],
+            &[0x5e, 0x03, 0x5c],
+            &[0x8e, 0x13, 0x2b, 0x3f, 0x07],
+        ] {
             assert!(integers(bad, true, true, 1).is_err(), "{bad:?}");
         }
         assert!(integers(&[0x61, 0x00], true, false, 1).is_err());

@@ -542,9 +542,9 @@ fn encoding(bytes: &[u8]) -> Result<Encoding> {
 
 /// The bytes of a stream, as they stand in the file.
 pub(super) fn stream_bytes(pieces: &[(u64, Buffer)], info: &StreamInfo) -> Option<Buffer> {
-    let (start, piece) = pieces
-        .iter()
-        .find(|(start, piece)| *start <= info.offset && info.offset - start <= piece.len() as u64)?;
+    let (start, piece) = pieces.iter().find(|(start, piece)| {
+        *start <= info.offset && info.offset - start <= piece.len() as u64
+    })?;
     let from = (info.offset - start) as usize;
     let is_whole = from.checked_add(info.length)? <= piece.len();
     is_whole.then(|| piece.slice_with_length(from, info.length))
