@@ -51,6 +51,17 @@ enum Task {
         #[arg(long, default_value_t = 24)]
         kills: u64,
     },
+    /// Damaged input for one format, or for all: `cargo xtask fuzz orc --seed 7 --rounds 500`.
+    Fuzz {
+        /// Part of a format's name.
+        format: Option<String>,
+        /// The seed of the cases; another one damages in other ways.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// So many times the cases of an ordinary test; 1000 take hours.
+        #[arg(long, default_value_t = 100)]
+        rounds: u64,
+    },
     /// The cases computed by real Flink: `cargo xtask oracle json` runs a part.
     Oracle {
         /// Part of a case's name.
@@ -74,6 +85,11 @@ fn main() -> Result<()> {
             run(&root, "cargo", &args, &[])
         }
         Task::Soak { seed, kills } => soak(&root, seed, kills),
+        Task::Fuzz {
+            format,
+            seed,
+            rounds,
+        } => fuzz(&root, format.as_deref(), seed, rounds),
         Task::Oracle { filter } => run_test(&root, "oracle", filter.as_deref(), &[]),
     }
 }
@@ -99,6 +115,17 @@ fn run_test(root: &Path, test: &str, filter: Option<&str>, env: &[(&str, &str)])
     let mut args = vec!["test", "--release", "--workspace", "--test", test];
     args.extend(filter.iter().flat_map(|filter| ["--", filter]));
     run(root, "cargo", &args, env)
+}
+
+fn fuzz(root: &Path, format: Option<&str>, seed: u64, rounds: u64) -> Result<()> {
+    // Tests are named as formats are, but for the dashes.
+    let name = format.map(|f| f.replace('-', "_"));
+    let (seed, rounds) = (seed.to_string(), rounds.to_string());
+    let cases = [
+        ("FLOTT_FUZZ_SEED", seed.as_str()),
+        ("FLOTT_FUZZ_ROUNDS", rounds.as_str()),
+    ];
+    run_test(root, "fuzz", name.as_deref(), &cases)
 }
 
 fn check(root: &Path) -> Result<()> {

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Pages whose examples need a broker, a registry or a file of descriptors; the tests of those run
-/// the like.
+/// Pages whose examples need a broker, a registry, a file of descriptors or files of another writer;
+/// the tests of those run the like.
 const NEED_A_SYSTEM: &[&str] = &[
     "kafka",
     "upsert-kafka",
     "avro-confluent",
     "debezium-avro-confluent",
     "protobuf",
+    "orc",
 ];
 
 fn docs() -> PathBuf {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use arrow::buffer::Buffer;
 
 use crate::changelog::{ChangelogBatch, ChangelogMode};
+use crate::connector::MetadataColumn;
 use crate::error::{Error, Result};
 use crate::options::{OptionDef, Options};
-use crate::schema::Schema;
+use crate::schema::{Column, Schema};
 use crate::source::{FieldPath, FieldPredicate};
 
 /// A format in the list of formats.
@@ -27,6 +28,35 @@ pub trait FormatFactory: Send + Sync {
     }
 
     fn create_decoder(&self, request: &DecodeRequest) -> Result<Box<dyn Decoder>>;
+
+    /// What a record says beside the table's columns, for METADATA columns. A connector whose
+    /// messages have a key and a value puts `value.` before the keys.
+    fn metadata_columns(&self) -> Vec<MetadataColumn> {
+        Vec::new()
+    }
+
+    /// [`FormatFactory::create_decoder`] for rows that end in these metadata columns: named by their
+    /// keys, of the types that the table declares.
+    ///
+    /// # Errors
+    /// A user error for a key that the format has not, or a type that it cannot be read as.
+    fn create_metadata_decoder(
+        &self,
+        request: &DecodeRequest,
+        metadata: &[Column],
+    ) -> Result<Box<dyn Decoder>> {
+        match metadata.first() {
+            None => self.create_decoder(request),
+            Some(column) => Err(Error::user(
+                "UNKNOWN_METADATA",
+                format!(
+                    "format '{}' has no metadata column '{}'",
+                    self.identifier(),
+                    column.name
+                ),
+            )),
+        }
+    }
 
     fn create_encoder(&self, request: &EncodeRequest) -> Result<Box<dyn Encoder>>;
 

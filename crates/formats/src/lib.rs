@@ -8,6 +8,7 @@ mod csv;
 mod json;
 mod lines;
 mod number;
+mod orc;
 mod parquet;
 mod protobuf;
 mod random_access;
@@ -24,6 +25,7 @@ pub use avro::{AvroFormat, ConfluentFormat};
 pub use change::ChangeFormat;
 pub use csv::CsvFormat;
 pub use json::JsonFormat;
+pub use orc::OrcFormat;
 pub use parquet::ParquetFormat;
 pub use protobuf::ProtobufFormat;
 pub use raw::RawFormat;
@@ -39,6 +41,7 @@ pub fn all() -> Vec<Arc<dyn FormatFactory>> {
         Arc::new(ConfluentFormat::AVRO),
         Arc::new(ConfluentFormat::DEBEZIUM),
         Arc::new(ParquetFormat),
+        Arc::new(OrcFormat),
         Arc::new(ProtobufFormat),
         Arc::new(ChangeFormat::DEBEZIUM),
         Arc::new(ChangeFormat::CANAL),

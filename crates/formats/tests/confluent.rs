@@ -2,110 +2,11 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
-
 use arrow::util::pretty::pretty_format_columns;
 use flott_core::changelog::{ChangelogBatch, RowKind};
 use flott_core::types::LogicalType as T;
+use support::registry::TestRegistry;
 use support::*;
-
-/// A registry that knows schemas by number, and counts what it is asked.
-#[derive(Default)]
-struct Known {
-    schemas: Vec<String>,
-    requests: Vec<String>,
-    /// So many answers are failures that pass.
-    num_failures: usize,
-}
-
-struct TestRegistry {
-    url: String,
-    known: Arc<Mutex<Known>>,
-}
-
-impl TestRegistry {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://u:p@{}", listener.local_addr().unwrap());
-        let known = Arc::new(Mutex::new(Known::default()));
-        let shared = known.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                let Some((head, body)) = read_request(&mut BufReader::new(&mut stream)) else {
-                    continue;
-                };
-                let (status, answer) = answer(&mut shared.lock().unwrap(), head, &body);
-                let text = format!(
-                    "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
-                    answer.len()
-                );
-                let _ = stream.write_all(text.as_bytes());
-            }
-        });
-        Self { url, known }
-    }
-
-    fn options(&self, more: &[(&str, &str)]) -> flott_core::options::Options {
-        let mut all = options(more);
-        all.set("url", &self.url);
-        all
-    }
-}
-
-fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-        head.push_str(&line);
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((head, String::from_utf8(body).ok()?))
-}
-
-fn answer(known: &mut Known, head: String, body: &str) -> (u16, String) {
-    let request = head.lines().next().unwrap_or_default().to_string();
-    known.requests.push(request.clone());
-    if !head.contains("Basic dTpw") {
-        return (401, "{\"message\":\"who are you\"}".into());
-    }
-    if known.num_failures > 0 {
-        known.num_failures -= 1;
-        return (503, String::new());
-    }
-    let path = request.split(' ').nth(1).unwrap_or_default();
-    if let Some(id) = path.strip_prefix("/schemas/ids/") {
-        let place = id.parse::<usize>().unwrap_or(0).wrapping_sub(100);
-        return match known.schemas.get(place) {
-            Some(schema) => (200, serde_json::json!({ "schema": schema }).to_string()),
-            None => (
-                404,
-                "{\"error_code\":40403,\"message\":\"Schema not found\"}".into(),
-            ),
-        };
-    }
-    let value: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let schema = value["schema"].as_str().unwrap_or_default().to_string();
-    let place = known
-        .schemas
-        .iter()
-        .position(|s| *s == schema)
-        .unwrap_or_else(|| {
-            known.schemas.push(schema);
-            known.schemas.len() - 1
-        });
-    (200, format!("{{\"id\":{}}}", 100 + place))
-}
 
 #[test]
 fn rows_go_there_and_back_and_a_schema_is_fetched_once() {

@@ -441,3 +441,101 @@ fn canal_and_maxwell_updates_are_completed() {
     let batch = decode("maxwell-json", &one, maxwell.as_bytes()).unwrap();
     assert_eq!(rows(batch), "+I 10\n+I 20\n-U 10\n+U 15\n-D 20\n");
 }
+
+/// Metadata columns of these keys and types.
+fn metadata(columns: &[(&str, LogicalType)]) -> Vec<Column> {
+    schema(columns).columns().to_vec()
+}
+
+fn decode_metadata(
+    name: &str,
+    pairs: &[(&str, &str)],
+    columns: &[Column],
+    text: &str,
+) -> Result<String> {
+    let table = schema(&[("id", LogicalType::Int), ("s", LogicalType::STRING)]);
+    let mut request = request(&table, &options(pairs));
+    request.fields.truncate(1);
+    let mut decoder = format(name).create_metadata_decoder(&request, columns)?;
+    decoder.decode_message(text.as_bytes())?;
+    decoder.flush().map(rows)
+}
+
+fn properties() -> LogicalType {
+    LogicalType::Map(
+        Arc::new(LogicalType::STRING.not_null()),
+        Arc::new(LogicalType::STRING.nullable()),
+    )
+}
+
+#[test]
+fn debezium_says_where_a_change_comes_from() {
+    let wanted = metadata(&[
+        ("source.table", LogicalType::STRING),
+        ("ingestion-timestamp", LogicalType::TimestampLtz(3)),
+        ("source.properties", properties()),
+        ("source.timestamp", LogicalType::TimestampLtz(6)),
+        ("schema", LogicalType::STRING),
+        ("source.schema", LogicalType::STRING),
+    ]);
+    let change = r#"{"before":{"id":1},"after":{"id":2},"op":"u","ts_ms":1589362330904,"source":{"db":"d","table":"t","ts_ms":1589362330000}}"#;
+    let text = decode_metadata("debezium-json", &[], &wanted, change).unwrap();
+    let of_change =
+        "t|2020-05-13T09:32:10.904Z|{db: d, table: t, ts_ms: 1589362330000}|2020-05-13T09:32:10Z|";
+    assert_eq!(text, format!("-U 1|{of_change}|\n+U 2|{of_change}|\n"));
+    let with_schema = format!(r#"{{"schema":{{"type":"struct"}},"payload":{change}}}"#);
+    let pairs = [("schema-include", "true")];
+    let text = decode_metadata("debezium-json", &pairs, &wanted, &with_schema).unwrap();
+    let of_change = format!(r#"{of_change}{{"type":"struct"}}"#);
+    assert_eq!(text, format!("-U 1|{of_change}|\n+U 2|{of_change}|\n"));
+}
+
+#[test]
+fn other_change_formats_say_where_a_change_comes_from() {
+    let texts = LogicalType::Array(Arc::new(LogicalType::STRING.nullable()));
+    let numbers = LogicalType::Map(
+        Arc::new(LogicalType::STRING.not_null()),
+        Arc::new(LogicalType::Int.nullable()),
+    );
+    let wanted = metadata(&[
+        ("database", LogicalType::STRING),
+        ("table", LogicalType::STRING),
+        ("sql-type", numbers),
+        ("pk-names", texts.clone()),
+        ("ingestion-timestamp", LogicalType::TimestampLtz(3)),
+        ("event-timestamp", LogicalType::TimestampLtz(3)),
+    ]);
+    let canal = r#"{"data":[{"id":"1"},{"id":"2"}],"database":"d","es":1589373515000,"pkNames":["id"],"sqlType":{"id":4},"table":"t","ts":1589373515477,"type":"INSERT"}"#;
+    let of_change = "d|t|{id: 4}|[id]|2020-05-13T12:38:35.477Z|2020-05-13T12:38:35Z";
+    assert_eq!(
+        decode_metadata("canal-json", &[], &wanted, canal).unwrap(),
+        format!("+I 1|{of_change}\n+I 2|{of_change}\n")
+    );
+    let wanted = metadata(&[
+        ("table", LogicalType::STRING),
+        ("primary-key-columns", texts.clone()),
+    ]);
+    let maxwell = r#"{"database":"d","table":"t","type":"insert","ts":1596684904,"data":{"id":1},"primary_key_columns":["id"]}"#;
+    assert_eq!(
+        decode_metadata("maxwell-json", &[], &wanted, maxwell).unwrap(),
+        "+I 1|t|[id]\n"
+    );
+    let wanted = metadata(&[
+        ("event-timestamp", LogicalType::TimestampLtz(6)),
+        ("primary-keys", texts),
+    ]);
+    let ogg = r#"{"table":"D.T","op_type":"I","op_ts":"2020-05-13 13:39:35.766001","current_ts":"2020-05-13 13:39:35.8","primary_keys":["id"],"after":{"id":1}}"#;
+    assert_eq!(
+        decode_metadata("ogg-json", &[], &wanted, ogg).unwrap(),
+        "+I 1|2020-05-13T13:39:35.766001Z|[id]\n"
+    );
+    let wanted = metadata(&[("source.tabel", LogicalType::STRING)]);
+    let error = decode_metadata("debezium-json", &[], &wanted, canal).unwrap_err();
+    assert_eq!(
+        error.message(),
+        "format 'debezium-json' has no metadata column 'source.tabel'; did you mean 'source.table'?"
+    );
+    let wanted = metadata(&[("sql-type", LogicalType::Int)]);
+    let error = decode_metadata("canal-json", &[], &wanted, canal).unwrap_err();
+    assert_eq!(error.code(), "UNSUPPORTED_TYPE");
+}

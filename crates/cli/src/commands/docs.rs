@@ -72,6 +72,7 @@ fn format_page(format: &dyn FormatFactory) -> String {
         script => example(&mut page, script),
     }
     options(&mut page, format.options(), &format!("{name}."));
+    metadata(&mut page, &format.metadata_columns());
     page
 }
 

@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::{ChangelogBatch, RowKind};
 use flott_core::format::{DecodeRequest, Decoder};
+use flott_core::schema::Column;
 use flott_core::{Error, Result};
 
 use super::batch::{Message, MessageBatch};
@@ -29,6 +30,8 @@ pub(super) enum Origin {
 pub(super) struct DecodePlan {
     pub layout: MessageLayout,
     pub value: DecodeRequest,
+    /// What the value's format says beside its columns.
+    pub value_metadata: Vec<Column>,
     pub key: Option<DecodeRequest>,
     pub origins: Vec<Origin>,
     pub schema: SchemaRef,
@@ -91,7 +94,7 @@ impl MessageDecoder {
         let value = layout
             .value
             .format
-            .create_decoder(&with_size(&plan.value))?;
+            .create_metadata_decoder(&with_size(&plan.value), &plan.value_metadata)?;
         let key = match (&layout.key, &plan.key) {
             (Some(part), Some(request)) => Some(part.format.create_decoder(&with_size(request))?),
             _ => None,
@@ -316,7 +319,7 @@ mod tests {
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::{Int32Type, Int64Type};
     use flott_core::options::Options;
-    use flott_core::schema::{Column, Schema};
+    use flott_core::schema::Schema;
     use flott_core::source::FieldPath;
     use flott_core::types::LogicalType;
 
@@ -348,6 +351,7 @@ mod tests {
         let schema = Schema::new(vec![k, v, column("offset", LogicalType::BigInt)]);
         DecodePlan {
             value: request(&value.schema, &[1]),
+            value_metadata: Vec::new(),
             key: Some(request(&key.schema, &[0])),
             origins: vec![
                 Origin::Key(0),

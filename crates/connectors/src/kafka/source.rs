@@ -7,7 +7,7 @@ use flott_core::changelog::ChangelogMode;
 use flott_core::connector::TableContext;
 use flott_core::format::DecodeRequest;
 use flott_core::options::OptionDef;
-use flott_core::schema::Schema;
+use flott_core::schema::{Column, Schema};
 use flott_core::source::{
     FieldPath, ReaderContext, ScanRequest, SourceReader, SplitEnumerator, TableSource,
     fields_schema,
@@ -193,15 +193,27 @@ fn decode_plan(
         key: Vec::new(),
     };
     let mut origins = Vec::with_capacity(request.fields.len());
+    let mut value_metadata = Vec::new();
     for (path, column) in request.fields.iter().zip(schema.columns()) {
-        origins.push(match gathered.of(path) {
-            Some(origin) => origin,
-            None => {
-                let name = &source_schema.column(path.0[0]).name;
-                Origin::Metadata(MetadataKey::new(name, &column.data_type, connector)?)
+        let name = &source_schema.column(path.0[0]).name;
+        origins.push(match (gathered.of(path), value_key(layout, name)) {
+            (Some(origin), _) => Some(origin),
+            (None, Some(key)) => {
+                value_metadata.push(Column::new(key, column.data_type.clone()));
+                None
+            }
+            (None, None) => {
+                let key = MetadataKey::new(name, &column.data_type, connector)?;
+                Some(Origin::Metadata(key))
             }
         });
     }
+    // Behind the fields the value's decoder gives its metadata.
+    let mut places = gathered.value.len()..;
+    let of_value = |origin: Option<Origin>| {
+        origin.unwrap_or_else(|| Origin::Value(places.next().unwrap_or_default()))
+    };
+    let origins = origins.into_iter().map(of_value).collect();
     let request_of = |part: &Part, fields: Vec<FieldPath>| DecodeRequest {
         schema: part.schema.clone(),
         fields,
@@ -217,11 +229,19 @@ fn decode_plan(
         .map(|p| request_of(p, key));
     Ok(DecodePlan {
         value: request_of(&layout.value, value),
+        value_metadata,
         key,
         origins,
         schema: schema.to_arrow(),
         layout: layout.clone(),
     })
+}
+
+/// The key of the value format's own metadata column that `name` asks for: `value.source.table`.
+fn value_key<'a>(layout: &MessageLayout, name: &'a str) -> Option<&'a str> {
+    let key = name.strip_prefix("value.")?;
+    let known = layout.value.format.metadata_columns();
+    known.iter().any(|column| column.key == key).then_some(key)
 }
 
 impl TableSource for KafkaSource {

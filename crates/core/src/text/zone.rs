@@ -28,6 +28,11 @@ impl ZoneCursor {
         }
     }
 
+    /// The zone of this name (`Europe/Berlin`); `None` when there is none.
+    pub fn named(name: &str) -> Option<Self> {
+        name.parse().ok().map(Self::new)
+    }
+
     /// Seconds to add to UTC for local time, at this second since 1970-01-01 UTC.
     #[inline]
     pub fn offset_at(&mut self, utc_seconds: i64) -> i64 {

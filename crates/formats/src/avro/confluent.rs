@@ -19,6 +19,7 @@ use super::registry::{REGISTRY_OPTIONS, Registry, SUBJECT, Settings};
 use super::schema::{Avro, parse_schema};
 use super::write::{RowWriter, write_bytes};
 use super::{LEGACY_TIMESTAMPS, mapping};
+use crate::change::metadata::Metadata;
 use crate::change::{ChangeDecoder, Dialect, EnvelopeDecoder, Included};
 
 const SCHEMA: OptionDef = OptionDef::new(
@@ -106,11 +107,12 @@ impl FormatFactory for ConfluentFormat {
             )?));
         }
         let (dialect, all) = (Dialect::Debezium, Included::default());
-        let decoder = ChangeDecoder::new(dialect, format, request, all, false, |envelopes| {
-            Ok(Box::new(ConfluentDecoder::new(
-                envelopes, settings, format,
-            )?))
-        })?;
+        let none = Metadata::default();
+        let decoder =
+            ChangeDecoder::new(dialect, format, request, all, none, false, |envelopes| {
+                let inner = ConfluentDecoder::new(envelopes.request, settings, format)?;
+                Ok(Box::new(inner))
+            })?;
         Ok(Box::new(decoder))
     }
 

@@ -2,15 +2,15 @@
 
 use arrow::array::*;
 use arrow::buffer::Buffer;
-use arrow::compute::interleave;
-use arrow::datatypes::SchemaRef;
+use arrow::compute::{interleave, take};
+use arrow::datatypes::{Schema, SchemaRef};
 use flott_core::changelog::{ChangelogBatch, RowKind};
 use flott_core::format::{DecodeRequest, Decoder};
-use flott_core::source::FieldPath;
 use flott_core::{Error, Result};
 
 use super::Dialect;
-use super::envelope::{self, AFTER, BEFORE, DATABASE, KIND, TABLE};
+use super::envelope::{AFTER, BEFORE, DATABASE, EnvelopeRequest, KIND, METADATA, TABLE};
+use super::metadata::Metadata;
 use crate::json::{JsonDecoder, requested_columns};
 
 /// Which changes are read, by equality; `None` reads all.
@@ -43,6 +43,7 @@ pub(crate) struct ChangeDecoder {
     fields: Vec<(usize, Vec<usize>)>,
     /// How many columns the envelope's rows have.
     num_columns: usize,
+    metadata: Metadata,
     ignores_errors: bool,
     included: Included,
     /// Well-formed JSON that was no change.
@@ -59,11 +60,15 @@ struct Produced {
     kinds: Vec<u8>,
     /// By wanted column.
     sources: Vec<Vec<(usize, usize)>>,
+    /// The envelope in hand, and that of each row.
+    envelope: u32,
+    envelopes: Vec<u32>,
 }
 
 impl Produced {
     fn push(&mut self, kind: RowKind, source: impl Fn(usize) -> (usize, usize)) {
         self.kinds.push(kind as u8);
+        self.envelopes.push(self.envelope);
         for (column, sources) in self.sources.iter_mut().enumerate() {
             sources.push(source(column));
         }
@@ -77,6 +82,7 @@ struct Envelopes {
     kinds: StringViewArray,
     databases: StringViewArray,
     tables: StringViewArray,
+    metadata: Vec<ArrayRef>,
     lines: Vec<u64>,
 }
 
@@ -87,10 +93,14 @@ impl ChangeDecoder {
         format: &'static str,
         request: &DecodeRequest,
         included: Included,
+        metadata: Metadata,
         ignores_errors: bool,
-        inner: impl FnOnce(DecodeRequest) -> Result<Box<dyn EnvelopeDecoder>>,
+        inner: impl FnOnce(EnvelopeRequest) -> Result<Box<dyn EnvelopeDecoder>>,
     ) -> Result<Self> {
         let (_, schema) = requested_columns(request)?;
+        let declared = metadata.declared().map(|c| c.data_type.to_field(&c.name));
+        let fields: Vec<_> = schema.fields().iter().cloned().chain(declared).collect();
+        let schema = SchemaRef::new(Schema::new(fields));
         let mut wanted: Vec<usize> = request.fields.iter().map(|p| p.0[0]).collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -100,13 +110,8 @@ impl ChangeDecoder {
             .iter()
             .map(|p| (place(p.0[0]), p.0[1..].to_vec()))
             .collect();
-        let envelope = envelope::schema_of(dialect, &request.schema, &wanted);
-        let inner = inner(DecodeRequest {
-            fields: (0..envelope.len()).map(FieldPath::column).collect(),
-            schema: envelope,
-            options: request.options.clone(),
-            batch_size: request.batch_size,
-        })?;
+        let envelopes = EnvelopeRequest::new(dialect, request, &wanted, &metadata);
+        let inner = inner(envelopes)?;
         Ok(Self {
             dialect,
             format,
@@ -114,6 +119,7 @@ impl ChangeDecoder {
             schema,
             fields,
             num_columns: wanted.len(),
+            metadata,
             ignores_errors,
             included,
             num_skipped: 0,
@@ -143,7 +149,6 @@ impl ChangeDecoder {
             (Dialect::Debezium, "d") | (Dialect::Ogg, "D") => {
                 self.whole(envelopes, row, FROM_BEFORE, RowKind::Delete, produced)
             }
-            (Dialect::Ogg, "T") => Ok(()),
             (Dialect::Maxwell, "insert" | "bootstrap-insert") | (Dialect::Canal, "INSERT") => {
                 self.all_after(envelopes, row, RowKind::Insert, produced)
             }
@@ -272,6 +277,11 @@ impl ChangeDecoder {
             let arrays = [sides[0].as_ref(), sides[1].as_ref()];
             columns.push(interleave(&arrays, &produced.sources[*column])?);
         }
+        let rows = UInt32Array::from(produced.envelopes.clone());
+        for (place, read) in envelopes.metadata.iter().enumerate() {
+            let of_rows = take(read, &rows, None)?;
+            columns.push(self.metadata.column(place, &of_rows)?);
+        }
         Ok(columns)
     }
 }
@@ -337,13 +347,16 @@ impl Decoder for ChangeDecoder {
             kinds: text(KIND),
             databases: text(DATABASE),
             tables: text(TABLE),
+            metadata: batch.rows().columns()[METADATA..].to_vec(),
             lines: self.inner.take_lines(),
         };
         let mut produced = Produced {
             kinds: Vec::with_capacity(batch.num_rows()),
             sources: vec![Vec::new(); self.num_columns],
+            ..Produced::default()
         };
         for row in 0..batch.num_rows() {
+            produced.envelope = row as u32;
             if let Err(error) = self.change(&envelopes, row, &mut produced) {
                 if !self.ignores_errors {
                     return Err(error);

@@ -7,10 +7,13 @@
 mod decoder;
 mod encoder;
 pub(crate) mod envelope;
+pub(crate) mod metadata;
 
 use flott_core::changelog::ChangelogMode;
+use flott_core::connector::MetadataColumn;
 use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory};
 use flott_core::options::{OptionDef, OptionType, Options};
+use flott_core::schema::Column;
 use flott_core::{Error, Result};
 
 use crate::json::{
@@ -20,6 +23,7 @@ use crate::json::{
 use crate::records::Records;
 pub(crate) use decoder::{ChangeDecoder, EnvelopeDecoder, Included};
 use encoder::ChangeEncoder;
+use metadata::Metadata;
 
 const SCHEMA_INCLUDE: OptionDef = OptionDef::new(
     "schema-include",
@@ -127,6 +131,18 @@ impl FormatFactory for ChangeFormat {
     }
 
     fn create_decoder(&self, request: &DecodeRequest) -> Result<Box<dyn Decoder>> {
+        self.create_metadata_decoder(request, &[])
+    }
+
+    fn metadata_columns(&self) -> Vec<MetadataColumn> {
+        metadata::columns(self.dialect)
+    }
+
+    fn create_metadata_decoder(
+        &self,
+        request: &DecodeRequest,
+        metadata: &[Column],
+    ) -> Result<Box<dyn Decoder>> {
         self.check(&request.options)?;
         let rules = json::read_rules(&request.options)?;
         let includes_schema =
@@ -141,11 +157,13 @@ impl FormatFactory for ChangeFormat {
             format,
             request,
             included,
+            Metadata::new(self.dialect, format, metadata)?,
             rules.ignore_parse_errors,
-            |mut envelopes| {
-                if includes_schema {
-                    envelopes = envelope::in_payload(envelopes);
-                }
+            |envelopes| {
+                let envelopes = match includes_schema {
+                    true => envelopes.in_payload(),
+                    false => envelopes.request,
+                };
                 let mut inner = JsonDecoder::new(&envelopes, rules, format)?;
                 inner.keep_lines();
                 Ok(Box::new(inner))

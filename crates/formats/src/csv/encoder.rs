@@ -90,8 +90,9 @@ impl CsvEncoder {
             Some(quote) if self.needs_quotes(text) => {
                 out.push(quote);
                 for &byte in text {
+                    // Each stands twice, also the quote where there is an escape character.
                     if byte == quote || Some(byte) == self.dialect.escape {
-                        out.push(self.dialect.escape.unwrap_or(quote));
+                        out.push(byte);
                     }
                     out.push(byte);
                 }

@@ -135,10 +135,7 @@ impl JsonDecoder {
                 num_rows += 1;
             }
         }
-        reader.scanner.skip_space();
-        if reader.scanner.peek().is_some() {
-            return Err(reader.scanner.malformed("the end of the record"));
-        }
+        // What follows in the line is not looked at, as in Flink.
         self.num_rows = num_rows;
         if let Some(lines) = &mut self.row_lines {
             lines.resize(num_rows, self.line);

@@ -5,6 +5,7 @@
 
 mod plan;
 mod read;
+pub(crate) mod wire;
 mod write;
 
 use arrow::buffer::Buffer;

@@ -1,6 +1,9 @@
 //! Random tables for the tests of formats, and formats by their public face.
 #![allow(dead_code)]
 
+pub mod registry;
+pub mod shop;
+
 use std::sync::Arc;
 
 use arrow::array::*;

@@ -69,7 +69,8 @@ impl Session {
                 describe_options(connector.options(), &metadata)
             }
             Describe::Format { name } => {
-                describe_options(self.registry().format(name)?.options(), &[])
+                let format = self.registry().format(name)?;
+                describe_options(format.options(), &format.metadata_columns())
             }
         }
     }
