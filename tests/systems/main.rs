@@ -5,12 +5,14 @@
 //! are skipped aloud: the reason is printed, and they count as ignored.
 
 mod broker;
+mod certificates;
 mod clients;
 mod exactly_once;
 mod flott;
 mod jars;
 mod reading;
 mod resume;
+mod secure;
 mod shop;
 mod upsert;
 mod waiting;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         upsert::CASES,
         exactly_once::CASES,
         resume::CASES,
+        secure::CASES,
         shop::CASES,
     ];
     let cases: Vec<Case> = lists.concat();

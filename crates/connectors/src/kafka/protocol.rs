@@ -249,7 +249,9 @@ impl BrokerConnection {
         let mut answer = self.ask(SASL_HANDSHAKE, false, body)?;
         if answer.int16()? != 0 {
             let count = answer.int32()?;
-            let known = (0..count).map(|_| answer.text()).collect::<Result<Vec<_>>>()?;
+            let known = (0..count)
+                .map(|_| answer.text())
+                .collect::<Result<Vec<_>>>()?;
             let known = known.join(", ");
             return Err(refused(format!(
                 "'properties.sasl.mechanism' = '{mechanism}' is not enabled; it takes {known}"

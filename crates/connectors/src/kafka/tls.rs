@@ -142,13 +142,14 @@ impl Tls {
         };
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(name.to_string()).map_err(|e| failed(&e))?;
-        let mut connection =
-            ClientConnection::new(self.0.clone(), name).map_err(|e| failed(&e))?;
+        let mut connection = ClientConnection::new(self.0.clone(), name).map_err(|e| failed(&e))?;
         while connection.is_handshaking() {
-            connection.complete_io(&mut socket).map_err(|e| match e.kind() {
-                std::io::ErrorKind::InvalidData => failed(&e),
-                _ => failed(&e).retryable(),
-            })?;
+            connection
+                .complete_io(&mut socket)
+                .map_err(|e| match e.kind() {
+                    std::io::ErrorKind::InvalidData => failed(&e),
+                    _ => failed(&e).retryable(),
+                })?;
         }
         Ok(TlsStream(Box::new(rustls::StreamOwned::new(
             connection, socket,
