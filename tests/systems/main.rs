@@ -10,6 +10,7 @@ mod clients;
 mod exactly_once;
 mod flott;
 mod jars;
+mod letters;
 mod reading;
 mod resume;
 mod secure;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         exactly_once::CASES,
         resume::CASES,
         secure::CASES,
+        letters::CASES,
         shop::CASES,
     ];
     let cases: Vec<Case> = lists.concat();

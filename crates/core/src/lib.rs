@@ -10,6 +10,7 @@
 //! | [`operator`], [`graph`] | the contract of an operator, and the job graph |
 //! | [`snapshot`] | an operator's state at a checkpoint |
 //! | [`source`], [`lookup`], [`sink`], [`format`], [`connector`] | the contracts of connectors and formats |
+//! | [`dead_letter`] | records that a source cannot read |
 //! | [`catalog`] | declared tables and views |
 //! | [`options`], [`error`], [`metrics`] | options with lists, the one error, counters |
 
@@ -17,6 +18,7 @@ pub mod catalog;
 pub mod changelog;
 pub mod clock;
 pub mod connector;
+pub mod dead_letter;
 pub mod error;
 pub mod format;
 pub mod graph;

@@ -55,6 +55,9 @@ pub struct ScanRequest {
     pub predicates: Vec<FieldPredicate>,
     /// No more rows than this are needed.
     pub limit: Option<u64>,
+    /// Records that cannot be read are given as [`crate::dead_letter`]s, in a column more, in
+    /// place of failing the job. The limit does not hold then.
+    pub dead_letters: bool,
 }
 
 /// A table's rows, planned for one query.

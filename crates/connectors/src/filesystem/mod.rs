@@ -14,6 +14,7 @@ mod commit;
 mod constants;
 mod file_system;
 mod input;
+mod letters;
 mod listing;
 mod options;
 mod partition_commit;

@@ -1,5 +1,6 @@
 //! The options of `filesystem`.
 
+use flott_core::dead_letter::DEAD_LETTER_TABLE;
 use flott_core::options::{OptionDef, OptionType};
 
 pub(super) const PATH: OptionDef = OptionDef::new(
@@ -137,6 +138,7 @@ pub(super) const OPTIONS: &[OptionDef] = &[
     LEGACY_CONNECTOR,
     MONITOR_INTERVAL,
     PATH_PATTERN,
+    DEAD_LETTER_TABLE,
     REPORT_STATISTICS,
     DEFAULT_NAME,
     FILE_SIZE,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use flott_core::changelog::ChangelogMode;
 use flott_core::connector::TableContext;
+use flott_core::dead_letter;
 use flott_core::format::DecodeRequest;
 use flott_core::schema::{Column, Schema};
 use flott_core::source::{
@@ -122,7 +123,12 @@ impl FilesystemSource {
         // Wrong options of the format are refused before the job starts.
         let reads_files = options.format.reads_files(&decode)?;
         if !reads_files {
-            options.format.create_decoder(&decode)?;
+            let mut decoder = options.format.create_decoder(&decode)?;
+            if request.dead_letters && !decoder.keep_rejected() {
+                return Err(no_letters(options.format.identifier()));
+            }
+        } else if request.dead_letters {
+            return Err(no_letters(options.format.identifier()));
         }
         let monitor = context.options.duration(&MONITOR_INTERVAL)?;
         if monitor.is_some_and(|m| m.is_zero()) {
@@ -157,10 +163,26 @@ impl FilesystemSource {
                 partition_keys: keys.clone(),
                 default_name: options.default_name,
                 limit: request.limit,
+                dead_letters: request
+                    .dead_letters
+                    .then(|| context.path.to_string().replace('`', "").into()),
             }),
-            schema,
+            schema: match request.dead_letters {
+                true => dead_letter::with_column(&schema),
+                false => schema,
+            },
         })
     }
+}
+
+/// A record that spoils its file is no letter.
+fn no_letters(format: &str) -> Error {
+    let message = format!(
+        "option '{}' is not possible with format '{format}' in files: a fault in one spoils all \
+         that follows",
+        dead_letter::DEAD_LETTER_TABLE.key
+    );
+    Error::user("UNSUPPORTED_OPTION", message)
 }
 
 /// Those on columns of the files, as paths into these.

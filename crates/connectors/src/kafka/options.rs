@@ -1,5 +1,6 @@
 //! The options of `kafka` and `upsert-kafka`.
 
+use flott_core::dead_letter::DEAD_LETTER_TABLE;
 use flott_core::options::{OptionDef, OptionType};
 
 pub(super) const TOPIC: OptionDef = OptionDef::new(
@@ -176,6 +177,7 @@ pub(super) const KAFKA: &[OptionDef] = &[
     BOUNDED_TIMESTAMP,
     DISCOVERY_INTERVAL,
     SCAN_PARALLELISM,
+    DEAD_LETTER_TABLE,
     PARTITIONER,
     SEMANTIC,
     GUARANTEE,
@@ -198,6 +200,7 @@ pub(super) const UPSERT_KAFKA: &[OptionDef] = &[
     BOUNDED_TIMESTAMP,
     DISCOVERY_INTERVAL,
     SCAN_PARALLELISM,
+    DEAD_LETTER_TABLE,
     SINK_PARALLELISM,
     FLUSH_MAX_ROWS,
     FLUSH_INTERVAL,

@@ -149,7 +149,10 @@ impl KafkaReader {
                 wanted.push(message);
             }
         }
-        let rows = self.decoder.decode(batch, &wanted)?;
+        let now_ms = self.context.clock.now_ms();
+        let rows = self.decoder.decode(batch, &wanted, now_ms)?;
+        let num_letters = self.decoder.num_letters();
+        self.context.metrics.num_dead_letters.add(num_letters);
         let skipped = self.decoder.take_skipped();
         self.context.metrics.num_records_in_errors.add(skipped);
         for split in splits.into_iter().flatten() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use flott_core::changelog::ChangelogMode;
 use flott_core::connector::TableContext;
+use flott_core::dead_letter;
 use flott_core::format::DecodeRequest;
 use flott_core::options::OptionDef;
 use flott_core::schema::Schema;
@@ -153,13 +154,17 @@ impl KafkaSource {
         // Wrong options of the formats are refused before the job starts.
         MessageDecoder::new(decode.clone(), 1)?;
         let interval = options.duration(&DISCOVERY_INTERVAL)?;
+        let schema = fields_schema(&context.table.source_schema(), &request.fields)?;
         let mode = match layout.is_upsert {
             true => ChangelogMode::UPSERT,
             false => layout.value.format.decoded_mode(&layout.value.options),
         };
         Ok(Self {
             mode,
-            schema: fields_schema(&context.table.source_schema(), &request.fields)?,
+            schema: match request.dead_letters {
+                true => dead_letter::with_column(&schema),
+                false => schema,
+            },
             parallelism: parallelism(context, &SCAN_PARALLELISM)?,
             discovery: DiscoveryPlan {
                 topics,
@@ -221,6 +226,9 @@ fn decode_plan(
         origins,
         schema: schema.to_arrow(),
         layout: layout.clone(),
+        dead_letters: request
+            .dead_letters
+            .then(|| context.path.to_string().replace('`', "").into()),
     })
 }
 

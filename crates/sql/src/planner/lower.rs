@@ -12,6 +12,7 @@ use flott_table::operators::not_null::{NotNullConfig, NotNullEnforcer};
 
 use super::PlannerContext;
 use super::compile::Compiler;
+use super::dead_letters::Letters;
 use super::identity::{Fingerprint, Label};
 use super::stream::Stream;
 use crate::plan::Plan;
@@ -26,6 +27,8 @@ pub(super) struct Lowering<'a> {
     pub sources: StableHashMap<usize, Arc<dyn TableSource>>,
     /// Whether rows of the job make sessions.
     pub has_sessions: bool,
+    /// What is to be written beside the queries' rows.
+    pub letters: Vec<Letters>,
 }
 
 impl<'a> Lowering<'a> {
@@ -40,14 +43,19 @@ impl<'a> Lowering<'a> {
             done: StableHashMap::default(),
             sources: StableHashMap::default(),
             has_sessions: plans.any(|plan| plan.has_sessions()),
+            letters: Vec::new(),
         }
     }
 
     /// The graph with its name and configuration.
-    pub fn finish(mut self, name: &str) -> JobGraph {
+    ///
+    /// # Errors
+    /// A user error when a table for dead letters cannot be written.
+    pub fn finish(mut self, name: &str) -> Result<JobGraph> {
+        self.sink_dead_letters()?;
         self.graph.name = name.to_string();
         self.graph.config = self.context.config.clone();
-        self.graph
+        Ok(self.graph)
     }
 
     /// The root of a query: in batch mode only the final rows are given.

@@ -7,6 +7,7 @@
 mod aggregate;
 mod changelog;
 pub mod compile;
+mod dead_letters;
 mod explain;
 mod identities;
 mod identity;
@@ -111,7 +112,7 @@ pub fn plan_query(plan: &Arc<Plan>, context: PlannerContext<'_>) -> Result<Plann
         parallelism: stream.parallelism,
         is_ordered: matches!(plan.as_ref(), Plan::Sort(_)),
         schema: stream.schema,
-        graph: lowering.finish("query"),
+        graph: lowering.finish("query")?,
     })
 }
 
@@ -125,5 +126,5 @@ pub fn plan_inserts(
     for (plan, target) in inserts {
         lowering.lower_insert(plan, target)?;
     }
-    Ok(lowering.finish(name))
+    lowering.finish(name)
 }

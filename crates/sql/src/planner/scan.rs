@@ -63,7 +63,8 @@ impl PlannerContext<'_> {
         let request = ScanRequest {
             fields: node.fields.clone(),
             predicates: node.predicates.clone(),
-            limit: node.limit,
+            limit: node.limit.filter(|_| node.dead_letters.is_none()),
+            dead_letters: node.dead_letters.is_some(),
         };
         connector
             .create_source(context, request)
@@ -124,11 +125,15 @@ impl Lowering<'_> {
         };
         let name = format!("Source: {}{about}", node.path.name);
         let identity = scan_identity(node);
+        let schema = match node.dead_letters {
+            Some(_) => flott_core::dead_letter::with_column(&node.schema),
+            None => node.schema.clone(),
+        };
         let id = self.add_node(
             Label::stateless(name, "source", &identity),
             NodeKind::Source(source),
             Vec::new(),
-            &node.schema,
+            &schema,
             parallelism,
         );
         let stream = Stream {
@@ -143,6 +148,10 @@ impl Lowering<'_> {
                 Distribution::Any
             },
             parallelism,
+        };
+        let stream = match &node.dead_letters {
+            Some(target) => self.part_dead_letters(stream, node, target)?,
+            None => stream,
         };
         self.normalize(stream, node)
     }
