@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ struct Secure {
     certificates: Certificates,
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
 }
@@ -115,17 +115,8 @@ impl Broker {
 
     /// A Java program of Kafka's.
     pub fn java(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("java");
-        command
-            .args([
-                "-Xmx384m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-            ])
-            .arg(jars::class_path(&self.jars))
-            .args(arguments)
-            .stdin(Stdio::null());
+        let mut command = jars::java(&self.jars);
+        command.args(arguments);
         command
     }
 

@@ -31,9 +31,16 @@ fn of_every_format(kafka: &Kafka) -> Result<(), Failed> {
         key: Some(key.to_string()),
         ..Record::value(0, value)
     };
-    kafka.clients.produce("spoilt", &[bad("k", "\u{1}\u{2}no record")]);
+    kafka
+        .clients
+        .produce("spoilt", &[bad("k", "\u{1}\u{2}no record")]);
     let avro = "'format' = 'avro'";
-    let formats = ["'format' = 'json'", "'format' = 'csv', 'csv.field-delimiter' = ';'", avro, "'format' = 'debezium-json'"];
+    let formats = [
+        "'format' = 'json'",
+        "'format' = 'csv', 'csv.field-delimiter' = ';'",
+        avro,
+        "'format' = 'debezium-json'",
+    ];
     for format in formats {
         let sql = format!(
             "CREATE TABLE errors (topic STRING, `partition` INT, `offset` BIGINT, raw_key BYTES, \

@@ -91,9 +91,7 @@ impl DeadLetters {
         Self {
             letters: Vec::new(),
             nulls: new_null_array(field.data_type(), 0),
-            schema: Arc::new(ArrowSchema::new(
-                fields.chain([field]).collect::<Vec<_>>(),
-            )),
+            schema: Arc::new(ArrowSchema::new(fields.chain([field]).collect::<Vec<_>>())),
         }
     }
 
@@ -145,8 +143,7 @@ impl DeadLetters {
             });
         }
         columns.push(last);
-        let options =
-            RecordBatchOptions::new().with_row_count(Some(num_rows + letters.len()));
+        let options = RecordBatchOptions::new().with_row_count(Some(num_rows + letters.len()));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
         let kinds = rows.filter(|rows| rows.kinds().is_some()).map(|rows| {
             let own = (0..num_rows).map(|row| rows.kind(row) as u8);
@@ -225,10 +222,16 @@ mod tests {
         letters.push(letter.clone());
         let whole = letters.complete(Some(rows)).unwrap().unwrap();
         assert_eq!((whole.num_rows(), num_letters(&whole)), (3, 1));
-        assert_eq!((whole.kind(1), whole.kind(2)), (RowKind::Delete, RowKind::Insert));
+        assert_eq!(
+            (whole.kind(1), whole.kind(2)),
+            (RowKind::Delete, RowKind::Insert)
+        );
         assert!(whole.column(0).as_primitive::<Int64Type>().is_null(2));
         let row = whole.column(1).as_struct();
-        assert_eq!(row.column_by_name("raw").unwrap().as_binary_view().value(2), b"bad");
+        assert_eq!(
+            row.column_by_name("raw").unwrap().as_binary_view().value(2),
+            b"bad"
+        );
         letters.push(letter);
         let alone = letters.complete(None).unwrap().unwrap();
         assert_eq!((alone.num_rows(), num_letters(&alone)), (1, 1));

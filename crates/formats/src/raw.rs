@@ -4,9 +4,7 @@ use arrow::array::*;
 use arrow::buffer::Buffer;
 use arrow::datatypes::*;
 use flott_core::changelog::ChangelogBatch;
-use flott_core::format::{
-    DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory, Rejected,
-};
+use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory, Rejected};
 use flott_core::options::{OptionDef, OptionType, Options};
 use flott_core::schema::Schema;
 use flott_core::types::LogicalType;

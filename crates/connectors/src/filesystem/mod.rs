@@ -11,6 +11,7 @@
 
 mod codec;
 mod commit;
+mod compaction;
 mod constants;
 mod file_system;
 mod input;

@@ -15,7 +15,7 @@ use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
 
 use super::constants::Constants;
-use super::file_system::FileSystem;
+use super::file_system::{FileRef, FileSystem};
 use super::input::open_stream;
 use super::letters::Letters;
 use super::records::RecordSplit;
@@ -203,7 +203,7 @@ impl OpenSplit {
             decoder.keep_rejected();
         }
         Ok(Self {
-            input: open_stream(plan.files.as_ref(), &split.path, offset)?,
+            input: open_stream(plan.files.as_ref(), split.file(), offset)?,
             decoder,
             letters: Letters::new(plan, &split.path),
             constants: Constants::default(),
@@ -298,7 +298,7 @@ impl OpenSplit {
         if rejected.is_empty() {
             return Ok(());
         }
-        let count = || count_lines(plan, &self.split.path, self.first_record);
+        let count = || count_lines(plan, self.split.file(), self.first_record);
         let now_ms = context.clock.now_ms();
         letters.add(rejected, self.rest_offset, now_ms, count)?;
         context.metrics.num_dead_letters.add(letters.take_count());
@@ -311,7 +311,7 @@ impl OpenSplit {
     fn explain(&self, error: Error, plan: &ScanPlan, batch_size: usize) -> Error {
         let again = || -> Result<()> {
             let mut decoder = new_decoder(plan, batch_size)?;
-            decoder.set_first_line(count_lines(plan, &self.split.path, self.rest_offset)?);
+            decoder.set_first_line(count_lines(plan, self.split.file(), self.rest_offset)?);
             // The first decoder may have been nearly full; this one stops no later.
             decoder.decode_block(&self.rest, self.is_last).map(|_| ())
         };
@@ -407,8 +407,9 @@ fn new_decoder(plan: &ScanPlan, batch_size: usize) -> Result<Box<dyn Decoder>> {
 }
 
 /// Lines that end in the first `length` bytes of a file's content.
-fn count_lines(plan: &ScanPlan, path: &str, length: u64) -> Result<u64> {
-    let mut input = open_stream(plan.files.as_ref(), path, 0)?.take(length);
+fn count_lines(plan: &ScanPlan, file: FileRef<'_>, length: u64) -> Result<u64> {
+    let path = file.path;
+    let mut input = open_stream(plan.files.as_ref(), file, 0)?.take(length);
     let mut bytes = vec![0; BLOCK_BYTES];
     let mut lines = 0;
     loop {

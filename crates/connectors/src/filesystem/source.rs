@@ -14,9 +14,10 @@ use flott_core::source::{
 };
 use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
+use parking_lot::Mutex;
 use regex::Regex;
 
-use super::listing::FileFilter;
+use super::listing::{FileFilter, FoundFile};
 use super::options::{MONITOR_INTERVAL, PATH_PATTERN};
 use super::reader::{FileReader, Origin, ScanPlan};
 use super::split::{FileEnumerator, FileSplit, SPLIT_BYTES};
@@ -30,6 +31,8 @@ pub(super) struct FilesystemSource {
     monitor_interval_ms: Option<i64>,
     mode: ChangelogMode,
     applied: Vec<usize>,
+    /// What was found when the parallelism was asked for; the first enumerator need not list again.
+    listed: Mutex<Option<Vec<FoundFile>>>,
 }
 
 /// Name and type of the field at `path` of `schema`.
@@ -141,6 +144,7 @@ impl FilesystemSource {
         let is_splittable = options.format.is_splittable_with(&options.format_options);
         Ok(Self {
             mode: options.format.decoded_mode(&options.format_options),
+            listed: Mutex::default(),
             applied: on_keys.iter().map(|(index, _)| *index).collect(),
             filter: FileFilter {
                 files: options.files.clone(),
@@ -261,7 +265,9 @@ impl TableSource for FilesystemSource {
         let splits = files
             .iter()
             .map(|f| FileSplit::cut(f, self.split_bytes).len());
-        Some(splits.sum::<usize>().max(1))
+        let count = splits.sum::<usize>().max(1);
+        *self.listed.lock() = Some(files);
+        Some(count)
     }
 
     fn create_enumerator(
@@ -274,6 +280,7 @@ impl TableSource for FilesystemSource {
             self.split_bytes,
             self.monitor_interval_ms,
             restored,
+            self.listed.lock().take(),
         )?;
         Ok(Box::new(enumerator))
     }

@@ -53,6 +53,8 @@ pub(super) struct MessageDecoder {
     num_skipped: u64,
     letters: Option<DeadLetters>,
     num_letters: u64,
+    /// Whether someone asks which message a row is of, though the row itself does not say it.
+    keeps_places: bool,
 }
 
 /// Which message, which decoded key and which decoded value each row is made of.
@@ -106,10 +108,8 @@ impl MessageDecoder {
         // A decoder of changes finds some faults only when it is flushed: after each message, so
         // that it is known whose fault it was.
         let is_blaming = plan.dead_letters.is_some() && !mode.is_append_only();
-        let is_on = layout.is_upsert
-            || key.is_some()
-            || is_blaming
-            || !plan.origins.iter().all(of_value);
+        let is_on =
+            layout.is_upsert || key.is_some() || is_blaming || !plan.origins.iter().all(of_value);
         Ok(Self {
             rows: RowTracker {
                 is_on,
@@ -125,6 +125,7 @@ impl MessageDecoder {
             plan,
             num_skipped: 0,
             num_letters: 0,
+            keeps_places: false,
         })
     }
 
@@ -135,9 +136,31 @@ impl MessageDecoder {
         all - std::mem::replace(&mut self.num_skipped, all)
     }
 
+    /// From now on [`MessageDecoder::places`] may be asked for.
+    pub fn keep_places(&mut self) {
+        self.keeps_places = true;
+        let layout = &self.plan.layout;
+        let mode = layout.value.format.decoded_mode(&layout.value.options);
+        // Decoders of changes say how many rows they have when they are flushed.
+        if !mode.is_append_only() {
+            self.rows.is_on = true;
+            self.rows.flushes_each = true;
+        }
+    }
+
     /// Messages that became dead letters in the batch that was decoded last.
     pub fn num_letters(&self) -> u64 {
         self.num_letters
+    }
+
+    /// For each of the rows decoded last, letters left out, the place of its partition in the batch.
+    pub fn places(&self, messages: &[&Message], num_rows: usize) -> Result<Vec<u32>> {
+        let rows = &self.rows.messages;
+        if rows.len() < num_rows {
+            return Err(Error::internal("a row without a message"));
+        }
+        let place = |message: &u32| messages[*message as usize].place;
+        Ok(rows[..num_rows].iter().map(place).collect())
     }
 
     /// The rows of these messages of `batch`, and its dead letters behind them if the table has a
@@ -154,7 +177,7 @@ impl MessageDecoder {
         self.rows.clear();
         for (index, message) in messages.iter().enumerate() {
             let result = match self.rows.is_on {
-                false => self.value_only(batch.value(message)),
+                false => self.counted(index, batch.value(message)),
                 true => self.tracked(index, batch.key(message), batch.value(message)),
             };
             if let Err(error) = result {
@@ -204,6 +227,17 @@ impl MessageDecoder {
                 place.topic, place.partition, message.head.offset
             ))),
         }
+    }
+
+    /// A value whose rows are all that the message gives.
+    fn counted(&mut self, index: usize, value: Option<&[u8]>) -> Result<()> {
+        self.value_only(value)?;
+        if self.keeps_places {
+            self.rows
+                .messages
+                .resize(self.value.num_rows(), index as u32);
+        }
+        Ok(())
     }
 
     fn value_only(&mut self, value: Option<&[u8]>) -> Result<()> {

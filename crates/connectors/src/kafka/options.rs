@@ -2,6 +2,7 @@
 
 use flott_core::dead_letter::DEAD_LETTER_TABLE;
 use flott_core::options::{OptionDef, OptionType};
+use flott_core::watermark;
 
 pub(super) const TOPIC: OptionDef = OptionDef::new(
     "topic",
@@ -178,6 +179,11 @@ pub(super) const KAFKA: &[OptionDef] = &[
     DISCOVERY_INTERVAL,
     SCAN_PARALLELISM,
     DEAD_LETTER_TABLE,
+    watermark::EMIT_STRATEGY,
+    watermark::IDLE_TIMEOUT,
+    watermark::ALIGNMENT_GROUP,
+    watermark::ALIGNMENT_MAX_DRIFT,
+    watermark::ALIGNMENT_UPDATE_INTERVAL,
     PARTITIONER,
     SEMANTIC,
     GUARANTEE,
@@ -201,6 +207,11 @@ pub(super) const UPSERT_KAFKA: &[OptionDef] = &[
     DISCOVERY_INTERVAL,
     SCAN_PARALLELISM,
     DEAD_LETTER_TABLE,
+    watermark::EMIT_STRATEGY,
+    watermark::IDLE_TIMEOUT,
+    watermark::ALIGNMENT_GROUP,
+    watermark::ALIGNMENT_MAX_DRIFT,
+    watermark::ALIGNMENT_UPDATE_INTERVAL,
     SINK_PARALLELISM,
     FLUSH_MAX_ROWS,
     FLUSH_INTERVAL,

@@ -13,6 +13,7 @@ use flott_core::source::{
     FieldPath, ReaderContext, ScanRequest, SourceReader, SplitEnumerator, TableSource,
     fields_schema,
 };
+use flott_core::watermark::SourceWatermarks;
 use flott_core::{Error, Result};
 use regex::Regex;
 
@@ -35,6 +36,7 @@ const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "60000"),
 ];
 
+#[derive(Clone)]
 pub(super) struct KafkaSource {
     plan: Arc<ReadPlan>,
     discovery: DiscoveryPlan,
@@ -177,6 +179,7 @@ impl KafkaSource {
                 config,
                 decode,
                 commits,
+                watermarks: None,
                 // Of changes nobody can say how many make a row.
                 limit: request.limit.filter(|_| mode.is_append_only()),
             }),
@@ -249,12 +252,28 @@ impl TableSource for KafkaSource {
         self.parallelism
     }
 
+    fn with_watermarks(&self, watermarks: SourceWatermarks) -> Option<Arc<dyn TableSource>> {
+        let plan = ReadPlan {
+            watermarks: Some(watermarks),
+            ..(*self.plan).clone()
+        };
+        Some(Arc::new(Self {
+            plan: Arc::new(plan),
+            ..self.clone()
+        }))
+    }
+
     fn describe(&self) -> String {
         let topics = match &self.discovery.topics {
             Topics::List(names) => format!("topic={}", names.join(";")),
             Topics::Pattern(pattern) => format!("topic-pattern={pattern}"),
         };
-        format!("{topics}, {}", self.plan.decode.layout.describe())
+        let watermarks = match self.plan.watermarks {
+            Some(_) => ", watermarks by partition",
+            None => "",
+        };
+        let layout = self.plan.decode.layout.describe();
+        format!("{topics}, {layout}{watermarks}")
     }
 
     fn create_enumerator(

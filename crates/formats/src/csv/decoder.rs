@@ -203,13 +203,7 @@ impl CsvDecoder {
 
     /// Takes back a faulty record; skips it or gives the error. Returns where the next one begins.
     #[cold]
-    fn reject(
-        &mut self,
-        what: String,
-        text: &[u8],
-        start: usize,
-        is_block: bool,
-    ) -> Result<usize> {
+    fn reject(&mut self, what: String, text: &[u8], start: usize, is_block: bool) -> Result<usize> {
         let num_rows = self.num_rows;
         self.columns.iter_mut().for_each(|c| c.truncate(num_rows));
         let end = memchr::memchr(b'\n', &text[start..]).map_or(text.len(), |i| start + i);

@@ -124,15 +124,16 @@ impl Binder<'_> {
     /// The table of this name, in the catalog and database of the one that names it unless it
     /// says others.
     fn dead_letter_table(&self, name: &str, of: &ObjectPath) -> Result<DeadLetterTable> {
-        let named = name.split('.').map(|part| part.trim_matches('`').to_string());
+        let named = name
+            .split('.')
+            .map(|part| part.trim_matches('`').to_string());
         let named: Vec<String> = named.collect();
         let above = [&of.catalog, &of.database];
         let missing = 3_usize.saturating_sub(named.len());
         let above = above.into_iter().take(missing.min(2)).cloned();
         let parts: Vec<String> = above.chain(named).collect();
-        let of_option = |e: Error| {
-            e.context(format!("table {of}: option '{}'", DEAD_LETTER_TABLE.key))
-        };
+        let of_option =
+            |e: Error| e.context(format!("table {of}: option '{}'", DEAD_LETTER_TABLE.key));
         match self.ctx.catalog.resolve_table(&parts).map_err(of_option)? {
             Resolved::Table { path, table } => {
                 let mut options = table.options.clone();

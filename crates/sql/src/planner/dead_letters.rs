@@ -8,10 +8,10 @@ use flott_core::{Error, Result};
 use flott_table::operators::dead_letters::DeadLetterSplit;
 use flott_table::operators::union::UnionConfig;
 
+use super::SinkTarget;
 use super::identity::{Fingerprint, Label};
 use super::lower::Lowering;
 use super::stream::Stream;
-use super::SinkTarget;
 use crate::plan::{DeadLetterTable, Scan};
 
 /// The letters of all sources that name one table.
@@ -69,7 +69,11 @@ impl Lowering<'_> {
             upsert_key: None,
             ..source.clone()
         };
-        match self.letters.iter_mut().find(|l| l.target.path == target.path) {
+        match self
+            .letters
+            .iter_mut()
+            .find(|l| l.target.path == target.path)
+        {
             Some(known) => known.streams.push(letters),
             None => self.letters.push(Letters {
                 target: SinkTarget {
@@ -149,7 +153,13 @@ impl Lowering<'_> {
         let name = format!("Sink: {}, dead letters", target.path.name);
         let kind = NodeKind::Sink(sink);
         let schema = stream.schema;
-        self.add_node(Label::new(name, uid), kind, vec![edge], &schema, parallelism);
+        self.add_node(
+            Label::new(name, uid),
+            kind,
+            vec![edge],
+            &schema,
+            parallelism,
+        );
         Ok(())
     }
 }

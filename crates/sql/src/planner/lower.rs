@@ -1,5 +1,6 @@
 //! The walk over the plan.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flott_core::Result;
@@ -8,6 +9,7 @@ use flott_core::hash::StableHashMap;
 use flott_core::operator::OperatorFactory;
 use flott_core::schema::Schema;
 use flott_core::source::TableSource;
+use flott_core::watermark::WatermarkGroup;
 use flott_table::operators::not_null::{NotNullConfig, NotNullEnforcer};
 
 use super::PlannerContext;
@@ -27,6 +29,8 @@ pub(super) struct Lowering<'a> {
     pub sources: StableHashMap<usize, Arc<dyn TableSource>>,
     /// Whether rows of the job make sessions.
     pub has_sessions: bool,
+    /// Sources that wait for each other, by the group's name.
+    pub alignment_groups: BTreeMap<String, Arc<WatermarkGroup>>,
     /// What is to be written beside the queries' rows.
     pub letters: Vec<Letters>,
 }
@@ -43,6 +47,7 @@ impl<'a> Lowering<'a> {
             done: StableHashMap::default(),
             sources: StableHashMap::default(),
             has_sessions: plans.any(|plan| plan.has_sessions()),
+            alignment_groups: BTreeMap::new(),
             letters: Vec::new(),
         }
     }
@@ -91,6 +96,13 @@ impl<'a> Lowering<'a> {
         let label = Label::stateless(name, "not null", &stream.identity);
         let node = self.add_operator(label, config, edge, &schema, stream.parallelism);
         Stream { node, ..stream }
+    }
+
+    /// Whether the node is lowered already.
+    pub fn is_lowered(&self, plan: &Arc<Plan>) -> bool {
+        let address = Arc::as_ptr(plan) as usize;
+        let mut keys = [true, false].into_iter();
+        keys.any(|needs| self.done.contains_key(&(address, needs)))
     }
 
     /// Lowers a node unless that was done before. `needs_update_before` tells whether the consumer

@@ -19,6 +19,7 @@ mod relation;
 mod scan;
 mod shared;
 mod sink;
+mod split_watermarks;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,7 @@ use crate::expr::Expr;
 use crate::optimizer::{SourceFacts, Sources};
 use crate::plan::{Filter, Plan, Project, Scan, Union, Unnest, Values, Watermark};
 
-const AUTO_WATERMARK_INTERVAL: OptionDef = OptionDef::new(
+pub(super) const AUTO_WATERMARK_INTERVAL: OptionDef = OptionDef::new(
     "pipeline.auto-watermark-interval",
     OptionType::Duration,
     "how much event time may pass before a watermark is sent",
@@ -72,7 +72,7 @@ impl PlannerContext<'_> {
     }
 
     /// Whether a source's changelog is brought into order by primary key.
-    fn is_normalized(&self, mode: ChangelogMode) -> Result<bool> {
+    pub(super) fn is_normalized(&self, mode: ChangelogMode) -> Result<bool> {
         if mode.is_append_only() {
             return Ok(false);
         }
@@ -327,7 +327,14 @@ impl Lowering<'_> {
     }
 
     pub(super) fn lower_watermark(&mut self, node: &Watermark, needs: bool) -> Result<Stream> {
+        let is_hosted = self.host_watermark(node)?;
         let input = self.lower(&node.input, needs)?;
+        if is_hosted {
+            return Ok(Stream {
+                schema: node.schema.clone(),
+                ..input
+            });
+        }
         let interval = self.context.config.duration(&AUTO_WATERMARK_INTERVAL)?;
         let config = WatermarkAssignerConfig {
             time_column: node.column,

@@ -1,6 +1,6 @@
 //! Parts a source's rows from its dead letters ([`flott_core::dead_letter`]).
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use flott_core::changelog::ChangelogBatch;
@@ -28,7 +28,9 @@ impl DeadLetterSplit {
     fn batch(&self, columns: Vec<arrow::array::ArrayRef>, num_rows: usize) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(num_rows));
         let schema = self.schema.clone();
-        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
     }
 
     fn rows(&self, batch: &ChangelogBatch) -> Result<ChangelogBatch> {
@@ -86,8 +88,16 @@ mod tests {
             reason: "why".into(),
             ..DeadLetter::default()
         });
-        let both = letters.complete(Some(ChangelogBatch::insert_only(rows))).unwrap().unwrap();
-        let place = |name: &str| dead_letter::fields().iter().position(|f| f.name == name).unwrap();
+        let both = letters
+            .complete(Some(ChangelogBatch::insert_only(rows)))
+            .unwrap()
+            .unwrap();
+        let place = |name: &str| {
+            dead_letter::fields()
+                .iter()
+                .position(|f| f.name == name)
+                .unwrap()
+        };
         let wanted = Schema::new(vec![
             Column::new("reason", LogicalType::STRING.nullable()),
             Column::new("offset", LogicalType::BigInt.nullable()),
