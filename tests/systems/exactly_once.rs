@@ -32,6 +32,11 @@ pub fn tables(kafka: &Kafka, from: &str, to: &str, source: &str, sink: &str) -> 
         "'connector' = 'kafka', 'properties.bootstrap.servers' = '{}'",
         kafka.address
     );
+    tables_with(&connect, from, to, source, sink)
+}
+
+/// The same with options of your own that say where the broker is.
+pub fn tables_with(connect: &str, from: &str, to: &str, source: &str, sink: &str) -> String {
     format!(
         "CREATE TABLE a (n BIGINT) WITH ({connect}, 'topic' = '{from}', 'format' = 'json', \
          'scan.startup.mode' = 'earliest-offset'{source});\n\

@@ -33,6 +33,21 @@ impl Script {
         command
     }
 
+    /// Another command of the program; gives what it says.
+    pub fn command_line(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_flott"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| e.to_string())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
+    }
+
     /// Runs to the end.
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("flott starts")

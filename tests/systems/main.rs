@@ -1,19 +1,25 @@
 //! Tests against other systems: real processes on both sides.
 //!
-//! Apache Kafka is resolved once into the user's cache folder (`cargo xtask systems kafka`) and
-//! started in a temporary folder. Where it cannot be had (no Java, no Maven, no network) its tests
+//! Apache Kafka and a server of the S3 protocol are resolved once into the user's cache folder
+//! (`cargo xtask systems kafka`, `… s3`) and started in temporary folders. Where one cannot be had (no Java, no Maven, no network) its tests
 //! are skipped aloud: the reason is printed, and they count as ignored.
 
 mod broker;
+mod certificates;
 mod clients;
 mod exactly_once;
 mod flott;
 mod jars;
+mod letters;
+mod objects;
 mod reading;
 mod resume;
+mod s3;
+mod secure;
 mod shop;
 mod upsert;
 mod waiting;
+mod watermarks;
 mod writing;
 
 use std::process::ExitCode;
@@ -23,6 +29,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use broker::Broker;
 use clients::Clients;
+use s3::S3;
 
 /// A broker and clients of it, shared by all tests; topics have names of their own.
 pub struct Kafka {
@@ -44,43 +51,54 @@ fn main() -> ExitCode {
         upsert::CASES,
         exactly_once::CASES,
         resume::CASES,
+        secure::CASES,
+        letters::CASES,
+        watermarks::CASES,
         shop::CASES,
     ];
-    let cases: Vec<Case> = lists.concat();
-    let kafka = match arguments.list {
-        true => Err("tests are listed only".to_string()),
-        false => start(),
-    };
-    let (trials, kafka) = match kafka {
-        Ok(kafka) => {
-            let kafka = Arc::new(kafka);
-            let trial = |(name, body): Case| {
-                let kafka = kafka.clone();
-                Trial::test(format!("kafka/{name}"), move || body(&kafka))
-            };
-            (cases.into_iter().map(trial).collect(), Some(kafka.clone()))
-        }
-        Err(reason) => {
-            if !arguments.list {
-                eprintln!(
-                    "SKIPPED: {} tests against Apache Kafka: {reason}",
-                    cases.len()
-                );
-            }
-            let trial = |(name, _): Case| {
-                Trial::test(format!("kafka/{name}"), || Ok(())).with_ignored_flag(true)
-            };
-            (cases.into_iter().map(trial).collect(), None)
-        }
-    };
+    let (mut trials, kafka) = self::trials(&arguments, "kafka", &lists.concat(), start);
+    let (more, s3) = self::trials(&arguments, "s3", objects::CASES, S3::start);
+    trials.extend(more);
     let conclusion = libtest_mimic::run(&arguments, trials);
-    // The trials are gone: this was the last hold on the broker, which stops it.
-    drop(kafka);
+    // The trials are gone: these were the last holds on the systems, which stops them.
+    drop((kafka, s3));
     conclusion.exit_code()
 }
 
+/// The trials of one system, which is started unless none of them is wanted.
+fn trials<S: Send + Sync + 'static>(
+    arguments: &Arguments,
+    name: &str,
+    cases: &[(&'static str, fn(&S) -> Result<(), Failed>)],
+    start: impl FnOnce() -> Result<S, String>,
+) -> (Vec<Trial>, Option<Arc<S>>) {
+    let is_wanted = |case: &str| match (&arguments.filter, arguments.exact) {
+        (None, _) => true,
+        (Some(filter), true) => case == filter,
+        (Some(filter), false) => case.contains(filter.as_str()),
+    };
+    let named = |case: &str| format!("{name}/{case}");
+    let is_needed = !arguments.list && cases.iter().any(|(case, _)| is_wanted(&named(case)));
+    let system = match is_needed {
+        true => start().map(Arc::new),
+        false => Err("it is not needed".to_string()),
+    };
+    if let (true, Err(reason)) = (is_needed, &system) {
+        let count = cases.len();
+        eprintln!("SKIPPED: {count} tests against {name}: {reason}");
+    }
+    let trial = |&(case, body): &(&'static str, fn(&S) -> Result<(), Failed>)| match &system {
+        Ok(system) => {
+            let system = system.clone();
+            Trial::test(named(case), move || body(&system))
+        }
+        Err(_) => Trial::test(named(case), || Ok(())).with_ignored_flag(true),
+    };
+    (cases.iter().map(trial).collect(), system.ok())
+}
+
 fn start() -> Result<Kafka, String> {
-    let jars = jars::resolve()?;
+    let jars = jars::KAFKA.resolve()?;
     let broker = Broker::start(jars)?;
     let address = broker.address();
     Ok(Kafka {

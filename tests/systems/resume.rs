@@ -14,7 +14,7 @@ use flott_sql::parser::parse_script_tolerant;
 use flott_sql::session::{Session, StatementResult};
 use libtest_mimic::Failed;
 
-use crate::exactly_once::{numbers, tables, values};
+use crate::exactly_once::{numbers, tables_with, values};
 use crate::flott::expect;
 use crate::waiting::{pause, wait_for};
 use crate::{Case, Kafka};
@@ -60,15 +60,23 @@ fn graph(sql: &str) -> Result<JobGraph, Failed> {
 }
 
 fn a_crash_before_the_commit(kafka: &Kafka) -> Result<(), Failed> {
-    kafka.clients.create_topic("crash-in", 2);
-    kafka.clients.create_topic("crash-out", 2);
-    kafka.clients.produce("crash-in", &numbers(1_000));
+    let connect = format!(
+        "'connector' = 'kafka', 'properties.bootstrap.servers' = '{}'",
+        kafka.address
+    );
+    crash_before_the_commit(kafka, &connect, "crash")
+}
+
+/// The same for tables with these options, over topics whose names begin with `name`.
+pub fn crash_before_the_commit(kafka: &Kafka, connect: &str, name: &str) -> Result<(), Failed> {
+    let (from, to) = (format!("{name}-in"), format!("{name}-out"));
+    kafka.clients.create_topic(&from, 2);
+    kafka.clients.create_topic(&to, 2);
+    kafka.clients.produce(&from, &numbers(1_000));
     let insert = "INSERT INTO b SELECT n FROM a;";
     let endless = || {
-        graph(&format!(
-            "{}{insert}",
-            tables(kafka, "crash-in", "crash-out", "", "")
-        ))
+        let tables = tables_with(connect, &from, &to, "", "");
+        graph(&format!("{tables}{insert}"))
     };
     let keeper = Arc::new(DiesBeforeCommit::default());
     let options = JobOptions {
@@ -93,11 +101,11 @@ fn a_crash_before_the_commit(kafka: &Kafka) -> Result<(), Failed> {
     let second = execute(endless()?, options)?;
     let is_complete = wait_for(Duration::from_secs(60), || {
         let _ = second.trigger_checkpoint();
-        second.is_finished() || values(kafka, "crash-out").len() >= 1_000
+        second.is_finished() || values(kafka, &to).len() >= 1_000
     });
     second.cancel();
     expect(second.wait()?.outcome, JobOutcome::Cancelled)?;
     expect(is_complete, true)?;
-    expect(values(kafka, "crash-out"), (0..1_000).collect())?;
+    expect(values(kafka, &to), (0..1_000).collect())?;
     Ok(())
 }

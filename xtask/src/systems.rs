@@ -11,15 +11,16 @@ use anyhow::{Result, bail};
 /// # Errors
 /// What is missing: Java, Maven, the network; or a name that is not known.
 pub fn get(name: &str) -> Result<()> {
-    match name {
-        "kafka" => match jars::resolve() {
-            Ok(folder) => {
-                let version = jars::KAFKA_VERSION;
-                println!("Apache Kafka {version} is in {}", folder.display());
-                Ok(())
-            }
-            Err(reason) => bail!("Apache Kafka cannot be had: {reason}"),
-        },
-        other => bail!("no system '{other}'; there is: kafka"),
+    let Some(system) = jars::ALL.iter().find(|s| s.name == name) else {
+        let known: Vec<_> = jars::ALL.iter().map(|s| s.name).collect();
+        bail!("no system '{name}'; there are: {}", known.join(", "));
+    };
+    let (title, version) = (system.title, system.version);
+    match system.resolve() {
+        Ok(folder) => {
+            println!("{title} {version} is in {}", folder.display());
+            Ok(())
+        }
+        Err(reason) => bail!("{title} cannot be had: {reason}"),
     }
 }

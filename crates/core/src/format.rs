@@ -156,6 +156,17 @@ pub struct DecodeRequest {
     pub batch_size: usize,
 }
 
+/// A record of a block that could not be read, and was passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Where it begins in the block; `None` when the block is not at hand any more.
+    pub start: Option<usize>,
+    /// As messages count lines.
+    pub line: u64,
+    pub raw: Vec<u8>,
+    pub reason: String,
+}
+
 /// Bytes to columns. Rows gather inside until [`Decoder::flush`].
 pub trait Decoder: Send {
     /// Decodes the whole records at the head of `block`, a piece of a file, and stops when
@@ -183,6 +194,19 @@ pub trait Decoder: Send {
     /// Malformed records skipped so far.
     fn num_skipped(&self) -> u64 {
         0
+    }
+
+    /// From now on malformed records of blocks are passed over and kept for
+    /// [`Decoder::take_rejected`]; false where the format cannot. A malformed message stays an
+    /// error, after which the decoder goes on with the next one.
+    fn keep_rejected(&mut self) -> bool {
+        false
+    }
+
+    /// The records kept since the last call, in order. Asked for after each block, and after each
+    /// flush.
+    fn take_rejected(&mut self) -> Vec<Rejected> {
+        Vec::new()
     }
 
     /// Before the first block: how many lines of the file precede it, for messages.

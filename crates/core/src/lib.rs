@@ -10,6 +10,8 @@
 //! | [`operator`], [`graph`] | the contract of an operator, and the job graph |
 //! | [`snapshot`] | an operator's state at a checkpoint |
 //! | [`source`], [`lookup`], [`sink`], [`format`], [`connector`] | the contracts of connectors and formats |
+//! | [`watermark`] | watermarks that sources make |
+//! | [`dead_letter`] | records that a source cannot read |
 //! | [`catalog`] | declared tables and views |
 //! | [`options`], [`error`], [`metrics`] | options with lists, the one error, counters |
 
@@ -17,6 +19,7 @@ pub mod catalog;
 pub mod changelog;
 pub mod clock;
 pub mod connector;
+pub mod dead_letter;
 pub mod error;
 pub mod format;
 pub mod graph;
@@ -34,5 +37,6 @@ pub mod source;
 pub mod text;
 pub mod time;
 pub mod types;
+pub mod watermark;
 
 pub use error::{Error, ErrorKind, Location, Result};

@@ -69,6 +69,7 @@ metric_list! {
     num_bytes_in: Counter = Counter::default(), "numBytesIn", "bytes read by a source";
     num_bytes_out: Counter = Counter::default(), "numBytesOut", "bytes written by a sink";
     num_records_in_errors: Counter = Counter::default(), "numRecordsInErrors", "malformed records that were skipped";
+    num_dead_letters: Counter = Counter::default(), "numDeadLetters", "malformed records that were sent to the dead-letter table";
     num_late_records_dropped: Counter = Counter::default(), "numLateRecordsDropped", "rows dropped because their windows had closed";
     current_input_watermark: Gauge = Gauge::new(i64::MIN), "currentInputWatermark", "the last watermark received, in ms";
     current_output_watermark: Gauge = Gauge::new(i64::MIN), "currentOutputWatermark", "the last watermark sent, in ms";

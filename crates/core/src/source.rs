@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::metrics::OperatorMetrics;
 use crate::schema::{Column, Schema};
 use crate::types::LogicalType;
+use crate::watermark::SourceWatermarks;
 
 /// A column or a field inside a row column: `[3]` is column 3, `[3, 0]` the first field of the row
 /// in column 3.
@@ -55,6 +56,9 @@ pub struct ScanRequest {
     pub predicates: Vec<FieldPredicate>,
     /// No more rows than this are needed.
     pub limit: Option<u64>,
+    /// Records that cannot be read are given as [`crate::dead_letter`]s, in a column more, in
+    /// place of failing the job. The limit does not hold then.
+    pub dead_letters: bool,
 }
 
 /// A table's rows, planned for one query.
@@ -75,6 +79,12 @@ pub trait TableSource: Send + Sync {
 
     /// The parallelism the source asks for; `None` is the job's.
     fn parallelism(&self) -> Option<usize> {
+        None
+    }
+
+    /// The same source with watermarks that it makes itself, split by split; `None` where rows of
+    /// all splits may as well be looked at together.
+    fn with_watermarks(&self, _watermarks: SourceWatermarks) -> Option<Arc<dyn TableSource>> {
         None
     }
 

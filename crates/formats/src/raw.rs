@@ -4,7 +4,7 @@ use arrow::array::*;
 use arrow::buffer::Buffer;
 use arrow::datatypes::*;
 use flott_core::changelog::ChangelogBatch;
-use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory};
+use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory, Rejected};
 use flott_core::options::{OptionDef, OptionType, Options};
 use flott_core::schema::Schema;
 use flott_core::types::LogicalType;
@@ -123,6 +123,7 @@ SELECT UPPER(line) AS line FROM lines;"
             batch_size: request.batch_size.max(1),
             num_rows: 0,
             line: 0,
+            rejected: None,
         }))
     }
 
@@ -144,6 +145,8 @@ struct RawDecoder {
     batch_size: usize,
     num_rows: usize,
     line: u64,
+    /// Malformed lines, where someone wants them in place of an error.
+    rejected: Option<Vec<Rejected>>,
 }
 
 impl RawDecoder {
@@ -207,7 +210,7 @@ impl Decoder for RawDecoder {
         let text = block.as_slice();
         let mut used = 0;
         let mut lines = Lines::new(text, is_last);
-        while self.num_rows < self.batch_size
+        'lines: while self.num_rows < self.batch_size
             && let Some(line) = lines.next()
         {
             self.line += 1;
@@ -222,7 +225,20 @@ impl Decoder for RawDecoder {
                     _ => {
                         let value = &text[line.start..line.end];
                         if self.rules.push(value, column).is_none() {
-                            return Err(self.reject(value, &self.columns[index], Some(self.line)));
+                            let error = self.reject(value, &self.columns[index], Some(self.line));
+                            let Some(rejected) = &mut self.rejected else {
+                                return Err(error);
+                            };
+                            rejected.push(Rejected {
+                                start: Some(line.start),
+                                line: self.line,
+                                raw: value.to_vec(),
+                                reason: error.message().to_string(),
+                            });
+                            let num_rows = self.num_rows;
+                            self.columns.iter_mut().for_each(|c| c.truncate(num_rows));
+                            used = line.next;
+                            continue 'lines;
                         }
                     }
                 }
@@ -258,6 +274,18 @@ impl Decoder for RawDecoder {
 
     fn flush(&mut self) -> Result<Option<ChangelogBatch>> {
         flush_columns(&mut self.columns, &self.schema, &mut self.num_rows)
+    }
+
+    fn keep_rejected(&mut self) -> bool {
+        self.rejected.get_or_insert_default();
+        true
+    }
+
+    fn take_rejected(&mut self) -> Vec<Rejected> {
+        self.rejected
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     fn set_first_line(&mut self, lines_before: u64) {

@@ -61,7 +61,13 @@ impl ObjectReader {
             let lost = |_| Error::internal("a read ended without a result");
             let piece = piece.recv().map_err(lost)?;
             let full_name = self.place.full_name(&self.name);
-            self.piece = piece.map_err(|e| crate::place::failed(&full_name, &e))?;
+            self.piece = piece.map_err(|error| match error {
+                object_store::Error::NotFound { .. } => Error::user(
+                    "FILE_NOT_FOUND",
+                    format!("object '{full_name}' does not exist any more"),
+                ),
+                error => crate::place::failed(&full_name, &error),
+            })?;
         }
         self.ask()
     }

@@ -295,6 +295,24 @@ impl StoragePlace {
         wait_for(stream::iter(heads).buffered(NUM_PARALLEL).try_collect())?
     }
 
+    /// What is known of an object; `None` when there is no such object.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn stat(&self, name: &str) -> Result<Option<StoredObject>> {
+        let (store, path, full) = (self.store.clone(), self.path(name), self.full_name(name));
+        let head = async move { store.head(&path).await };
+        match wait_for(head)? {
+            Ok(meta) => Ok(Some(StoredObject {
+                name: name.to_string(),
+                size_bytes: meta.size,
+                modified_ms: meta.last_modified.timestamp_millis(),
+            })),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(&full, &error)),
+        }
+    }
+
     /// Every object in a folder and the folders below it, by name.
     ///
     /// # Errors
@@ -388,6 +406,9 @@ mod tests {
         assert_eq!(place.child("a").folders("")?, ["b"]);
         let sizes = place.sizes(&["a/b/y".into(), "no".into()])?;
         assert_eq!(sizes, [Some(2), None]);
+        let found = place.stat("a/b/y")?;
+        assert!(found.is_some_and(|o| o.size_bytes == 2 && o.modified_ms > 0));
+        assert_eq!(place.stat("no")?, None);
         place.delete_all(vec!["a/x".into(), "no".into()])?;
         assert_eq!(names(place.list("a")?), ["a/b/y"]);
         Ok(())

@@ -4,6 +4,7 @@
 pub struct JobKind {
     pub name: &'static str,
     pub outputs: &'static [(&'static str, &'static str)],
+    /// `{input}` stands for the folder of the input.
     pub statements: &'static str,
 }
 
@@ -67,6 +68,25 @@ END;",
         statements: "INSERT INTO o SELECT id, v FROM r WHERE MOD(v, 2) = 0;
 INSERT INTO o2 SELECT id, k FROM r WHERE k < 250;",
     },
+    JobKind {
+        name: "compaction",
+        outputs: &[("id BIGINT, k INT, v BIGINT", "csv")],
+        statements: "INSERT INTO o /*+ OPTIONS('auto-compaction' = 'true',
+  'compaction.file-size' = '100 kb', 'compaction.parallelism' = '2') */
+  SELECT id, k, v FROM r WHERE MOD(v, 3) <> 0;",
+    },
+    JobKind {
+        name: "dead_letters",
+        outputs: &[
+            ("id BIGINT, v BIGINT", "csv"),
+            ("`line` BIGINT, `offset` BIGINT, raw BYTES", "json"),
+        ],
+        // Three quarters of the keys are no TINYINT.
+        statements: "CREATE TABLE small (id BIGINT, k TINYINT, v BIGINT, ts TIMESTAMP(3))
+  WITH ('connector' = 'filesystem', 'path' = '{input}/r', 'format' = 'csv',
+  'dead-letter.table' = 'o2');
+INSERT INTO o SELECT id, v + k FROM small;",
+    },
 ];
 
 /// The script of a job: its options, its tables, its statements.
@@ -87,5 +107,5 @@ CREATE TABLE s (id BIGINT, name STRING, ts TIMESTAMP(3),
   WITH ('connector' = 'filesystem', 'path' = '{output}/{table}', 'format' = '{format}');\n"
         ));
     }
-    sql + job.statements + "\n"
+    sql + &job.statements.replace("{input}", input) + "\n"
 }

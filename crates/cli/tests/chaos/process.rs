@@ -162,7 +162,9 @@ impl Place {
                     continue;
                 }
                 let text = fs::read_to_string(&file).map_err(|e| e.to_string())?;
-                if !name.starts_with("part-") || !(text.is_empty() || text.ends_with('\n')) {
+                if !(name.starts_with("part-") || name.starts_with("compacted-part-"))
+                    || !(text.is_empty() || text.ends_with('\n'))
+                {
                     return Err(format!("'{}' is no whole file", file.display()));
                 }
                 for line in text.lines() {

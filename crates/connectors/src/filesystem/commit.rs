@@ -8,6 +8,7 @@ use flott_core::{Error, Result};
 use flott_storage::FinishedUpload;
 
 use super::codec::{Decoding, Encoding};
+use super::compaction::{Compactor, Uncompacted};
 use super::file_system::FileSystem;
 
 /// What a writer hands to the committer.
@@ -21,6 +22,8 @@ pub(super) enum FileCommittable {
     Mark { file: String },
     /// A whole object that its store does not show yet.
     Upload(FinishedUpload),
+    /// A whole file, hidden until it is part of a larger one.
+    Uncompacted(Uncompacted),
 }
 
 impl FileCommittable {
@@ -42,6 +45,11 @@ impl FileCommittable {
                 }
                 &mut encoding
             }
+            Self::Uncompacted(part) => encoding
+                .number(4)
+                .text(&part.folder)
+                .text(&part.name)
+                .number(part.size_bytes),
         };
         Committable { bytes: encoding.0 }
     }
@@ -69,6 +77,11 @@ impl FileCommittable {
                     part_ids: (0..parts).map(|_| decoding.text()).collect::<Result<_>>()?,
                 })
             }
+            4 => Self::Uncompacted(Uncompacted {
+                folder: decoding.text()?,
+                name: decoding.text()?,
+                size_bytes: decoding.number()?,
+            }),
             other => {
                 let message = format!("a committable of unknown kind {other}");
                 return Err(Error::internal(message));
@@ -78,9 +91,9 @@ impl FileCommittable {
 }
 
 /// Makes files visible. Doing it twice does no harm.
-#[derive(Debug)]
 pub(super) struct FileCommitter {
     pub files: Arc<dyn FileSystem>,
+    pub compactor: Compactor,
 }
 
 impl Committer for FileCommitter {
@@ -99,6 +112,12 @@ impl Committer for FileCommitter {
             }
         }
         self.files.publish(&decoded)?;
+        let parts = decoded.iter().filter_map(|committable| match committable {
+            FileCommittable::Uncompacted(part) => Some(part.clone()),
+            _ => None,
+        });
+        let parts: Vec<Uncompacted> = parts.collect();
+        self.compactor.compact(parts)?;
         // A partition is marked when all of its files are visible.
         for committable in &decoded {
             if let FileCommittable::Mark { file } = committable {

@@ -4,7 +4,7 @@ use std::io::{BufReader, Read};
 
 use flott_core::{Error, Result};
 
-use super::file_system::FileSystem;
+use super::file_system::{FileRef, FileSystem};
 
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +49,15 @@ pub(super) fn is_compressed(path: &str) -> bool {
 /// Opens a file for reading from `offset` of its decompressed content.
 pub(super) fn open_stream(
     files: &dyn FileSystem,
-    path: &str,
+    file: FileRef<'_>,
     offset: u64,
 ) -> Result<Box<dyn Read + Send>> {
+    let path = file.path;
     let Some(compression) = Compression::of(path) else {
-        return files.open_stream(path, offset);
+        return files.open_stream(file, offset);
     };
     let failed = |error: std::io::Error| Error::io(path, &error);
-    let file = files.open_stream(path, 0)?;
+    let file = files.open_stream(file, 0)?;
     let mut input = compression.reader(file).map_err(failed)?;
     std::io::copy(&mut input.by_ref().take(offset), &mut std::io::sink()).map_err(failed)?;
     Ok(input)
@@ -108,10 +109,17 @@ mod tests {
             let path = path.to_string_lossy();
             assert_eq!(is_compressed(&path), extension != "txt");
             let mut read = Vec::new();
-            open_stream(&super::super::file_system::LocalFiles, &path, 4)
-                .unwrap()
-                .read_to_end(&mut read)
-                .unwrap();
+            open_stream(
+                &super::super::file_system::LocalFiles,
+                FileRef {
+                    path: &path,
+                    size_bytes: 0,
+                },
+                4,
+            )
+            .unwrap()
+            .read_to_end(&mut read)
+            .unwrap();
             assert_eq!(read, TEXT[4..], "{extension}");
         }
     }

@@ -11,9 +11,11 @@
 
 mod codec;
 mod commit;
+mod compaction;
 mod constants;
 mod file_system;
 mod input;
+mod letters;
 mod listing;
 mod options;
 mod partition_commit;

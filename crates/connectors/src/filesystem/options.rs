@@ -1,5 +1,6 @@
 //! The options of `filesystem`.
 
+use flott_core::dead_letter::DEAD_LETTER_TABLE;
 use flott_core::options::{OptionDef, OptionType};
 
 pub(super) const PATH: OptionDef = OptionDef::new(
@@ -64,16 +65,21 @@ pub(super) const CHECK_INTERVAL: OptionDef = OptionDef::new(
     "how often the age of open files is looked at",
 )
 .default("1 min");
-const AUTO_COMPACTION: OptionDef = OptionDef::new(
+pub(super) const AUTO_COMPACTION: OptionDef = OptionDef::new(
     "auto-compaction",
     OptionType::Boolean,
-    "accepted; files are not compacted yet",
+    "put the small files of a checkpoint together before they become visible",
 )
 .default("false");
-const COMPACTION_SIZE: OptionDef = OptionDef::new(
+pub(super) const COMPACTION_SIZE: OptionDef = OptionDef::new(
     "compaction.file-size",
     OptionType::MemorySize,
-    "accepted; see 'auto-compaction'",
+    "how large compacted files become; without it, as large as others",
+);
+pub(super) const COMPACTION_PARALLELISM: OptionDef = OptionDef::new(
+    "compaction.parallelism",
+    OptionType::Integer,
+    "how many files are compacted at the same time; without it, one",
 );
 pub(super) const COMMIT_TRIGGER: OptionDef = OptionDef::new(
     "sink.partition-commit.trigger",
@@ -137,6 +143,7 @@ pub(super) const OPTIONS: &[OptionDef] = &[
     LEGACY_CONNECTOR,
     MONITOR_INTERVAL,
     PATH_PATTERN,
+    DEAD_LETTER_TABLE,
     REPORT_STATISTICS,
     DEFAULT_NAME,
     FILE_SIZE,
@@ -144,6 +151,7 @@ pub(super) const OPTIONS: &[OptionDef] = &[
     CHECK_INTERVAL,
     AUTO_COMPACTION,
     COMPACTION_SIZE,
+    COMPACTION_PARALLELISM,
     COMMIT_TRIGGER,
     COMMIT_DELAY,
     WATERMARK_ZONE,

@@ -15,8 +15,9 @@ use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
 
 use super::constants::Constants;
-use super::file_system::FileSystem;
+use super::file_system::{FileRef, FileSystem};
 use super::input::open_stream;
+use super::letters::Letters;
 use super::records::RecordSplit;
 use super::split::FileSplit;
 
@@ -54,6 +55,8 @@ pub(super) struct ScanPlan {
     pub partition_keys: Vec<String>,
     pub default_name: String,
     pub limit: Option<u64>,
+    /// Records that cannot be read become letters, said to come from the table of this name.
+    pub dead_letters: Option<Arc<str>>,
 }
 
 /// A split being read.
@@ -67,10 +70,13 @@ struct OpenSplit {
     /// What of the block is not yet decoded, and where in the file it begins.
     rest: Buffer,
     rest_offset: u64,
+    /// Where the decoder began.
+    first_record: u64,
     /// The split begins inside a record, which belongs to the split before.
     skips_record: bool,
     is_last: bool,
     num_skipped: u64,
+    letters: Option<Letters>,
 }
 
 /// A split in hand.
@@ -192,13 +198,19 @@ impl OpenSplit {
             Some(position) => (position, false),
             None => (split.start.saturating_sub(1), split.start > 0),
         };
+        let mut decoder = new_decoder(plan, batch_size)?;
+        if plan.dead_letters.is_some() {
+            decoder.keep_rejected();
+        }
         Ok(Self {
-            input: open_stream(plan.files.as_ref(), &split.path, offset)?,
-            decoder: new_decoder(plan, batch_size)?,
+            input: open_stream(plan.files.as_ref(), split.file(), offset)?,
+            decoder,
+            letters: Letters::new(plan, &split.path),
             constants: Constants::default(),
             block: Buffer::from_vec(Vec::<u8>::new()),
             rest: Buffer::from_vec(Vec::<u8>::new()),
             rest_offset: offset,
+            first_record: offset,
             skips_record,
             is_last: false,
             num_skipped: 0,
@@ -250,6 +262,11 @@ impl OpenSplit {
             }
             None => None,
         };
+        self.gather_letters(plan, context)?;
+        let rows = match &mut self.letters {
+            Some(letters) => letters.complete(rows)?,
+            None => rows,
+        };
         Ok((rows, is_done && self.rest.is_empty()))
     }
 
@@ -258,6 +275,7 @@ impl OpenSplit {
             Ok(used) => used,
             Err(error) => return Err(self.explain(error, plan, context.batch_size)),
         };
+        self.gather_letters(plan, context)?;
         self.rest = self.rest.slice(used);
         self.rest_offset += used as u64;
         if used == 0 && self.is_last && !self.rest.is_empty() && self.decoder.num_rows() == 0 {
@@ -271,13 +289,29 @@ impl OpenSplit {
         Ok(())
     }
 
+    /// Takes over what the decoder could not read of the block in hand.
+    fn gather_letters(&mut self, plan: &ScanPlan, context: &ReaderContext) -> Result<()> {
+        let Some(letters) = &mut self.letters else {
+            return Ok(());
+        };
+        let rejected = self.decoder.take_rejected();
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        let count = || count_lines(plan, self.split.file(), self.first_record);
+        let now_ms = context.clock.now_ms();
+        letters.add(rejected, self.rest_offset, now_ms, count)?;
+        context.metrics.num_dead_letters.add(letters.take_count());
+        Ok(())
+    }
+
     /// Decodes the faulty block again with the number of lines before it, which nobody counts as
     /// long as all is well, so that the message names the line of the file.
     #[cold]
     fn explain(&self, error: Error, plan: &ScanPlan, batch_size: usize) -> Error {
         let again = || -> Result<()> {
             let mut decoder = new_decoder(plan, batch_size)?;
-            decoder.set_first_line(count_lines(plan, &self.split.path, self.rest_offset)?);
+            decoder.set_first_line(count_lines(plan, self.split.file(), self.rest_offset)?);
             // The first decoder may have been nearly full; this one stops no later.
             decoder.decode_block(&self.rest, self.is_last).map(|_| ())
         };
@@ -360,6 +394,7 @@ impl OpenSplit {
         };
         self.rest = self.rest.slice(skipped);
         self.rest_offset += skipped as u64;
+        self.first_record = self.rest_offset;
         self.skips_record &= !self.is_last;
     }
 }
@@ -372,8 +407,9 @@ fn new_decoder(plan: &ScanPlan, batch_size: usize) -> Result<Box<dyn Decoder>> {
 }
 
 /// Lines that end in the first `length` bytes of a file's content.
-fn count_lines(plan: &ScanPlan, path: &str, length: u64) -> Result<u64> {
-    let mut input = open_stream(plan.files.as_ref(), path, 0)?.take(length);
+fn count_lines(plan: &ScanPlan, file: FileRef<'_>, length: u64) -> Result<u64> {
+    let path = file.path;
+    let mut input = open_stream(plan.files.as_ref(), file, 0)?.take(length);
     let mut bytes = vec![0; BLOCK_BYTES];
     let mut lines = 0;
     loop {

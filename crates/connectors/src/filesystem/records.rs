@@ -42,7 +42,7 @@ impl FileInput for CountedInput {
 impl RecordSplit {
     pub fn new(split: FileSplit, plan: &ScanPlan, batch_size: usize) -> Result<Self> {
         let input = Arc::new(CountedInput {
-            file: plan.files.open_file(&split.path)?,
+            file: plan.files.open_file(split.file())?,
             num_bytes: Default::default(),
         });
         let request = DecodeRequest {

@@ -10,6 +10,7 @@ use flott_core::{Error, Result};
 
 use super::TableOptions;
 use super::commit::FileCommitter;
+use super::compaction::{CompactionPolicy, Compactor};
 use super::file_system::FileSystem;
 use super::options;
 use super::partition_commit::PartitionCommitPolicy;
@@ -40,6 +41,7 @@ pub(super) struct SinkPlan {
     pub default_name: String,
     pub rolling: RollingPolicy,
     pub partition_commit: Option<PartitionCommitPolicy>,
+    pub compaction: Option<CompactionPolicy>,
     /// `INSERT OVERWRITE`.
     pub overwrites: bool,
     /// The folder that is replaced even when no row comes; `None` when the rows say which.
@@ -107,6 +109,7 @@ impl FilesystemSink {
                 file_columns,
                 default_name: options.default_name,
                 rolling,
+                compaction: CompactionPolicy::new(table, rolling.size_bytes)?,
                 partition_commit: PartitionCommitPolicy::new(table)?,
                 overwrites: request.overwrite,
             }),
@@ -185,6 +188,16 @@ impl TableSink for FilesystemSink {
     fn create_committer(&self) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(FileCommitter {
             files: self.plan.files.clone(),
+            // Files of a checkpoint that was written with compaction can always be read.
+            compactor: Compactor {
+                files: self.plan.files.clone(),
+                policy: self.plan.compaction.unwrap_or(CompactionPolicy {
+                    size_bytes: self.plan.rolling.size_bytes,
+                    parallelism: 1,
+                }),
+                format: self.plan.format.clone(),
+                encode: self.plan.encode.clone(),
+            },
         })))
     }
 }

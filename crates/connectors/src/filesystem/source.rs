@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use flott_core::changelog::ChangelogMode;
 use flott_core::connector::TableContext;
+use flott_core::dead_letter;
 use flott_core::format::DecodeRequest;
 use flott_core::schema::{Column, Schema};
 use flott_core::source::{
@@ -13,9 +14,10 @@ use flott_core::source::{
 };
 use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
+use parking_lot::Mutex;
 use regex::Regex;
 
-use super::listing::FileFilter;
+use super::listing::{FileFilter, FoundFile};
 use super::options::{MONITOR_INTERVAL, PATH_PATTERN};
 use super::reader::{FileReader, Origin, ScanPlan};
 use super::split::{FileEnumerator, FileSplit, SPLIT_BYTES};
@@ -29,6 +31,8 @@ pub(super) struct FilesystemSource {
     monitor_interval_ms: Option<i64>,
     mode: ChangelogMode,
     applied: Vec<usize>,
+    /// What was found when the parallelism was asked for; the first enumerator need not list again.
+    listed: Mutex<Option<Vec<FoundFile>>>,
 }
 
 /// Name and type of the field at `path` of `schema`.
@@ -122,7 +126,12 @@ impl FilesystemSource {
         // Wrong options of the format are refused before the job starts.
         let reads_files = options.format.reads_files(&decode)?;
         if !reads_files {
-            options.format.create_decoder(&decode)?;
+            let mut decoder = options.format.create_decoder(&decode)?;
+            if request.dead_letters && !decoder.keep_rejected() {
+                return Err(no_letters(options.format.identifier()));
+            }
+        } else if request.dead_letters {
+            return Err(no_letters(options.format.identifier()));
         }
         let monitor = context.options.duration(&MONITOR_INTERVAL)?;
         if monitor.is_some_and(|m| m.is_zero()) {
@@ -135,6 +144,7 @@ impl FilesystemSource {
         let is_splittable = options.format.is_splittable_with(&options.format_options);
         Ok(Self {
             mode: options.format.decoded_mode(&options.format_options),
+            listed: Mutex::default(),
             applied: on_keys.iter().map(|(index, _)| *index).collect(),
             filter: FileFilter {
                 files: options.files.clone(),
@@ -157,10 +167,26 @@ impl FilesystemSource {
                 partition_keys: keys.clone(),
                 default_name: options.default_name,
                 limit: request.limit,
+                dead_letters: request
+                    .dead_letters
+                    .then(|| context.path.to_string().replace('`', "").into()),
             }),
-            schema,
+            schema: match request.dead_letters {
+                true => dead_letter::with_column(&schema),
+                false => schema,
+            },
         })
     }
+}
+
+/// A record that spoils its file is no letter.
+fn no_letters(format: &str) -> Error {
+    let message = format!(
+        "option '{}' is not possible with format '{format}' in files: a fault in one spoils all \
+         that follows",
+        dead_letter::DEAD_LETTER_TABLE.key
+    );
+    Error::user("UNSUPPORTED_OPTION", message)
 }
 
 /// Those on columns of the files, as paths into these.
@@ -239,7 +265,9 @@ impl TableSource for FilesystemSource {
         let splits = files
             .iter()
             .map(|f| FileSplit::cut(f, self.split_bytes).len());
-        Some(splits.sum::<usize>().max(1))
+        let count = splits.sum::<usize>().max(1);
+        *self.listed.lock() = Some(files);
+        Some(count)
     }
 
     fn create_enumerator(
@@ -252,6 +280,7 @@ impl TableSource for FilesystemSource {
             self.split_bytes,
             self.monitor_interval_ms,
             restored,
+            self.listed.lock().take(),
         )?;
         Ok(Box::new(enumerator))
     }

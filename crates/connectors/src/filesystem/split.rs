@@ -6,6 +6,7 @@ use flott_core::Result;
 use flott_core::source::{Split, SplitEnumerator, SplitPoll};
 
 use super::codec::{Decoding, Encoding};
+use super::file_system::{FileRef, is_object_uri};
 use super::input::is_compressed;
 use super::listing::{FileFilter, FoundFile};
 
@@ -27,6 +28,14 @@ pub(super) struct FileSplit {
 }
 
 impl FileSplit {
+    /// The file that it is a piece of.
+    pub fn file(&self) -> FileRef<'_> {
+        FileRef {
+            path: &self.path,
+            size_bytes: self.size_bytes,
+        }
+    }
+
     pub fn to_split(&self) -> Split {
         let mut encoding = Encoding::default();
         encoding
@@ -93,6 +102,8 @@ pub(super) struct FileEnumerator {
     seen: BTreeSet<String>,
     is_listed: bool,
     next_listing_ms: i64,
+    /// What planning has found just now.
+    first_listing: Option<Vec<FoundFile>>,
 }
 
 impl FileEnumerator {
@@ -101,6 +112,7 @@ impl FileEnumerator {
         split_bytes: Option<u64>,
         monitor_interval_ms: Option<i64>,
         restored: Option<&[u8]>,
+        first_listing: Option<Vec<FoundFile>>,
     ) -> Result<Self> {
         let mut enumerator = Self {
             filter,
@@ -110,6 +122,7 @@ impl FileEnumerator {
             seen: BTreeSet::new(),
             is_listed: false,
             next_listing_ms: i64::MIN,
+            first_listing,
         };
         if let Some(bytes) = restored {
             let mut decoding = Decoding(bytes);
@@ -126,8 +139,26 @@ impl FileEnumerator {
         Ok(enumerator)
     }
 
+    /// The table's files. A folder of an object store is not there before its first object is: one
+    /// that is watched is waited for.
+    fn list(&mut self) -> Result<Vec<FoundFile>> {
+        if let Some(files) = self.first_listing.take() {
+            return Ok(files);
+        }
+        match self.filter.list() {
+            Err(error)
+                if error.code() == "FILE_NOT_FOUND"
+                    && self.monitor_interval_ms.is_some()
+                    && is_object_uri(&self.filter.path) =>
+            {
+                Ok(Vec::new())
+            }
+            other => other,
+        }
+    }
+
     fn discover(&mut self) -> Result<()> {
-        for file in self.filter.list()? {
+        for file in self.list()? {
             if self.monitor_interval_ms.is_some() && !self.seen.insert(file.path.clone()) {
                 continue;
             }

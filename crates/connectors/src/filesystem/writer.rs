@@ -13,6 +13,7 @@ use flott_core::time::MIN_WATERMARK;
 
 use super::codec::{Decoding, Encoding};
 use super::commit::FileCommittable;
+use super::compaction::{COMPACTED, UNCOMPACTED, Uncompacted};
 use super::file_system::PendingFile;
 use super::path::{partition_folder, partition_values};
 use super::sink::SinkPlan;
@@ -29,6 +30,9 @@ struct OpenFile {
     buffer: Vec<u8>,
     size_bytes: u64,
     opened_ms: i64,
+    /// Where it will stand, and its name there.
+    folder: String,
+    name: String,
 }
 
 /// Writes the rows of one subtask.
@@ -90,6 +94,14 @@ impl FileWriter {
         format!("part-{}-", self.context.attempt_id)
     }
 
+    /// What the names of this attempt's visible files begin with.
+    fn kept_prefix(&self) -> String {
+        match self.plan.compaction {
+            None => self.prefix(),
+            Some(_) => format!("{COMPACTED}{}", self.prefix()),
+        }
+    }
+
     fn open_file(&mut self, partition: &str) -> Result<OpenFile> {
         let folder = self.folder(partition);
         let name = format!(
@@ -99,11 +111,17 @@ impl FileWriter {
             self.num_files
         );
         self.num_files += 1;
-        let file = self.plan.files.create(&folder, &name)?;
+        let file = match self.plan.compaction {
+            None => self.plan.files.create(&folder, &name),
+            Some(_) => self
+                .plan
+                .files
+                .create(&folder, &format!("{UNCOMPACTED}{name}")),
+        }?;
         if self.plan.overwrites && self.replaced.insert(folder.clone(), ()).is_none() {
             self.closed.push(FileCommittable::Replace {
                 folder: folder.clone(),
-                keep_prefix: self.prefix(),
+                keep_prefix: self.kept_prefix(),
             });
         }
         let now_ms = self.context.clock.now_ms();
@@ -123,6 +141,8 @@ impl FileWriter {
             buffer: Vec::with_capacity(BUFFER_BYTES * 2),
             size_bytes: 0,
             opened_ms: now_ms,
+            folder,
+            name,
         })
     }
 
@@ -166,9 +186,22 @@ impl FileWriter {
         };
         open.encoder.finish_file(&mut open.buffer)?;
         open.write_out(&self.context.metrics)?;
-        if let Some(open) = self.open.remove(partition) {
-            self.closed.push(open.file.finish()?);
-        }
+        let Some(open) = self.open.remove(partition) else {
+            return Ok(());
+        };
+        let finished = open.file.finish()?;
+        self.closed.push(match self.plan.compaction {
+            None => finished,
+            Some(_) => {
+                // Under a name that hides it, where the committer can read it.
+                self.plan.files.publish(&[finished])?;
+                FileCommittable::Uncompacted(Uncompacted {
+                    folder: open.folder,
+                    name: open.name,
+                    size_bytes: open.size_bytes,
+                })
+            }
+        });
         Ok(())
     }
 
@@ -267,7 +300,7 @@ impl SinkWriter for FileWriter {
         {
             self.closed.push(FileCommittable::Replace {
                 folder: folder.clone(),
-                keep_prefix: self.prefix(),
+                keep_prefix: self.kept_prefix(),
             });
         }
         let marks = self.marks(is_final);

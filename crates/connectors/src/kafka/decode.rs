@@ -7,9 +7,10 @@ use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::{ChangelogBatch, RowKind};
+use flott_core::dead_letter::{DeadLetter, DeadLetters};
 use flott_core::format::{DecodeRequest, Decoder};
 use flott_core::schema::Column;
-use flott_core::{Error, Result};
+use flott_core::{Error, ErrorKind, Result};
 
 use super::batch::{Message, MessageBatch};
 use super::metadata::MetadataKey;
@@ -35,6 +36,8 @@ pub(super) struct DecodePlan {
     pub key: Option<DecodeRequest>,
     pub origins: Vec<Origin>,
     pub schema: SchemaRef,
+    /// Messages that cannot be read become letters, said to come from the table of this name.
+    pub dead_letters: Option<Arc<str>>,
 }
 
 impl DecodePlan {
@@ -51,6 +54,10 @@ pub(super) struct MessageDecoder {
     key: Option<Box<dyn Decoder>>,
     rows: RowTracker,
     num_skipped: u64,
+    letters: Option<DeadLetters>,
+    num_letters: u64,
+    /// Whether someone asks which message a row is of, though the row itself does not say it.
+    keeps_places: bool,
 }
 
 /// Which message, which decoded key and which decoded value each row is made of.
@@ -100,8 +107,12 @@ impl MessageDecoder {
             _ => None,
         };
         let of_value = |o: &Origin| matches!(o, Origin::Value(_));
-        let is_on = layout.is_upsert || key.is_some() || !plan.origins.iter().all(of_value);
         let mode = layout.value.format.decoded_mode(&layout.value.options);
+        // A decoder of changes finds some faults only when it is flushed: after each message, so
+        // that it is known whose fault it was.
+        let is_blaming = plan.dead_letters.is_some() && !mode.is_append_only();
+        let is_on =
+            layout.is_upsert || key.is_some() || is_blaming || !plan.origins.iter().all(of_value);
         Ok(Self {
             rows: RowTracker {
                 is_on,
@@ -110,8 +121,14 @@ impl MessageDecoder {
             },
             value,
             key,
+            letters: plan
+                .dead_letters
+                .as_ref()
+                .map(|_| DeadLetters::new(&plan.schema)),
             plan,
             num_skipped: 0,
+            num_letters: 0,
+            keeps_places: false,
         })
     }
 
@@ -122,33 +139,108 @@ impl MessageDecoder {
         all - std::mem::replace(&mut self.num_skipped, all)
     }
 
-    /// The rows of these messages of `batch`.
+    /// From now on [`MessageDecoder::places`] may be asked for.
+    pub fn keep_places(&mut self) {
+        self.keeps_places = true;
+        let layout = &self.plan.layout;
+        let mode = layout.value.format.decoded_mode(&layout.value.options);
+        // Decoders of changes say how many rows they have when they are flushed.
+        if !mode.is_append_only() {
+            self.rows.is_on = true;
+            self.rows.flushes_each = true;
+        }
+    }
+
+    /// Messages that became dead letters in the batch that was decoded last.
+    pub fn num_letters(&self) -> u64 {
+        self.num_letters
+    }
+
+    /// For each of the rows decoded last, letters left out, the place of its partition in the batch.
+    pub fn places(&self, messages: &[&Message], num_rows: usize) -> Result<Vec<u32>> {
+        let rows = &self.rows.messages;
+        if rows.len() < num_rows {
+            return Err(Error::internal("a row without a message"));
+        }
+        let place = |message: &u32| messages[*message as usize].place;
+        Ok(rows[..num_rows].iter().map(place).collect())
+    }
+
+    /// The rows of these messages of `batch`, and its dead letters behind them if the table has a
+    /// place for them; `now_ms` is their time.
     ///
     /// # Errors
-    /// A user error that names the topic, partition and offset of a malformed message.
+    /// Otherwise a user error that names the topic, partition and offset of a malformed message.
     pub fn decode(
         &mut self,
         batch: &MessageBatch,
         messages: &[&Message],
+        now_ms: i64,
     ) -> Result<Option<ChangelogBatch>> {
         self.rows.clear();
         for (index, message) in messages.iter().enumerate() {
             let result = match self.rows.is_on {
-                false => self.value_only(batch.value(message)),
+                false => self.counted(index, batch.value(message)),
                 true => self.tracked(index, batch.key(message), batch.value(message)),
             };
-            result.map_err(|error| {
-                let place = &batch.places[message.place as usize];
-                error.context(format!(
-                    "topic '{}' partition {} offset {}",
-                    place.topic, place.partition, message.head.offset
-                ))
-            })?;
+            if let Err(error) = result {
+                self.bury(error, batch, message, now_ms)?;
+            }
         }
-        match self.rows.is_on {
+        let rows = match self.rows.is_on {
             false => self.finish_values(),
             true => self.finish_tracked(batch, messages),
+        }?;
+        match &mut self.letters {
+            None => Ok(rows),
+            Some(letters) => {
+                self.num_letters = letters.len() as u64;
+                letters.complete(rows)
+            }
         }
+    }
+
+    /// A message that cannot be read becomes a letter, or fails the job.
+    #[cold]
+    fn bury(
+        &mut self,
+        error: Error,
+        batch: &MessageBatch,
+        message: &Message,
+        now_ms: i64,
+    ) -> Result<()> {
+        let place = &batch.places[message.place as usize];
+        match (&self.plan.dead_letters, &mut self.letters) {
+            (Some(source), Some(letters)) if error.kind() == ErrorKind::User => {
+                letters.push(DeadLetter {
+                    source: source.clone(),
+                    topic: Some(place.topic.as_str().into()),
+                    partition: Some(place.partition),
+                    offset: Some(message.head.offset),
+                    raw_key: batch.key(message).map(<[u8]>::to_vec),
+                    raw: batch.value(message).map(<[u8]>::to_vec),
+                    reason: error.message().to_string(),
+                    time_ms: now_ms,
+                    ..DeadLetter::default()
+                });
+                Ok(())
+            }
+            _ => Err(error.context(format!(
+                "topic '{}' partition {} offset {}",
+                place.topic, place.partition, message.head.offset
+            ))),
+        }
+    }
+
+    /// A value whose rows are all that the message gives.
+    fn counted(&mut self, index: usize, value: Option<&[u8]>) -> Result<()> {
+        self.value_only(value)?;
+        if self.keeps_places {
+            self.rows
+                .messages
+                .resize(self.value.num_rows(), index as u32);
+        }
+        Ok(())
     }
 
     fn value_only(&mut self, value: Option<&[u8]>) -> Result<()> {
@@ -364,6 +456,7 @@ mod tests {
                 value,
                 is_upsert,
             },
+            dead_letters: None,
         }
     }
 
@@ -384,7 +477,7 @@ mod tests {
         let batch = gathering.take().unwrap();
         let all: Vec<&Message> = batch.messages.iter().collect();
         let mut decoder = MessageDecoder::new(Arc::new(plan(is_upsert)), 100).unwrap();
-        let rows = decoder.decode(&batch, &all).unwrap().unwrap();
+        let rows = decoder.decode(&batch, &all, 0).unwrap().unwrap();
         let (k, v) = (
             rows.column(0).as_primitive::<Int32Type>(),
             rows.column(1).as_primitive::<Int32Type>(),

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use flott_core::clock::Stopwatch;
 use flott_core::source::{SplitEnumerator, SplitPoll};
 use flott_core::{Error, Result};
 use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use regex::Regex;
 
@@ -19,11 +22,15 @@ use super::properties::kafka_error;
 use super::split::{KafkaSplit, TopicPartition};
 
 /// How long a broker may take to name the partitions.
-const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
-/// Attempts of the first discovery, and the pause between them: brokers may just be starting, and
-/// a topic may just have been made.
-const FIRST_ATTEMPTS: usize = 30;
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the first discovery is tried, and the pause between two attempts: brokers may just be
+/// starting.
+const FIRST_PATIENCE: Duration = Duration::from_secs(60);
+/// The same for a topic, which may just have been made.
+const TOPIC_PATIENCE: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Errors that a client may have gathered while it was asked one question.
+const MOST_COMPLAINTS: usize = 32;
 /// How often readers ask for splits, in ms: while nothing is known yet, and later.
 const ASK_SOON_MS: i64 = 10;
 const ASK_LATER_MS: i64 = 500;
@@ -153,23 +160,27 @@ fn run(
     stopped: &mpsc::Receiver<()>,
     is_repeated: bool,
 ) {
-    let consumer: BaseConsumer = match plan.config.create() {
+    let consumer: Asker = match plan.config.create_with_context(Complaints::default()) {
         Ok(consumer) => consumer,
         Err(error) => {
             found.lock().failure = Some(kafka_error("a client cannot be made", &error));
             return;
         }
     };
-    let mut failed_attempts = 0;
+    let since = Stopwatch::start();
     loop {
         let pause = match discover(plan, &consumer, parallelism, found) {
             Ok(()) if is_repeated => plan.interval.unwrap_or(Duration::MAX),
             Ok(()) => return,
             Err(error) => {
-                failed_attempts += 1;
                 let is_first = !found.lock().is_discovered;
-                let may_pass = error.is_retryable() || error.code() == "TOPIC_NOT_FOUND";
-                if is_first && (!may_pass || failed_attempts >= FIRST_ATTEMPTS) {
+                let error = complaint(&consumer).unwrap_or(error);
+                let patience = match error.code() {
+                    "TOPIC_NOT_FOUND" => TOPIC_PATIENCE,
+                    _ if error.is_retryable() => FIRST_PATIENCE,
+                    _ => Duration::ZERO,
+                };
+                if is_first && since.elapsed() >= patience {
                     found.lock().failure = Some(error);
                     return;
                 }
@@ -183,9 +194,41 @@ fn run(
     }
 }
 
+/// What asks brokers for partitions and offsets.
+pub(super) type Asker = BaseConsumer<Complaints>;
+
+/// Keeps what cannot pass by waiting: a broker that does not know us, or that we do not trust.
+#[derive(Default)]
+pub(super) struct Complaints(Mutex<Option<Error>>);
+
+impl ClientContext for Complaints {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Authentication) => "KAFKA_AUTHENTICATION",
+            Some(RDKafkaErrorCode::SSL) if reason.contains("verify failed") => "KAFKA_TLS",
+            _ => {
+                tracing::warn!(%error, "Kafka: {reason}");
+                return;
+            }
+        };
+        *self.0.lock() = Some(Error::external(code, reason));
+    }
+}
+
+impl ConsumerContext for Complaints {}
+
+/// The complaint of a client that has just failed to give an answer. It hears of errors when it is
+/// polled; messages come to none, since nothing is assigned.
+fn complaint(consumer: &Asker) -> Option<Error> {
+    for _ in 0..MOST_COMPLAINTS {
+        let _ = consumer.poll(Duration::ZERO);
+    }
+    consumer.context().0.lock().take()
+}
+
 fn discover(
     plan: &DiscoveryPlan,
-    consumer: &BaseConsumer,
+    consumer: &Asker,
     parallelism: usize,
     found: &Mutex<Found>,
 ) -> Result<()> {
@@ -229,7 +272,7 @@ fn discover(
     Ok(())
 }
 
-fn partitions(topics: &Topics, consumer: &BaseConsumer) -> Result<Vec<TopicPartition>> {
+fn partitions(topics: &Topics, consumer: &Asker) -> Result<Vec<TopicPartition>> {
     let mut all = Vec::new();
     match topics {
         Topics::List(names) => {
@@ -250,7 +293,7 @@ fn partitions(topics: &Topics, consumer: &BaseConsumer) -> Result<Vec<TopicParti
 }
 
 fn add_partitions(
-    consumer: &BaseConsumer,
+    consumer: &Asker,
     topic: Option<&str>,
     is_wanted: impl Fn(&str) -> bool,
     all: &mut Vec<TopicPartition>,

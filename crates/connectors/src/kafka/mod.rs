@@ -25,10 +25,13 @@ mod producer;
 mod properties;
 mod protocol;
 mod reader;
+mod sasl;
+mod security;
 mod sink;
 mod source;
 mod split;
 mod table;
+mod tls;
 mod transactions;
 mod writer;
 

@@ -110,6 +110,15 @@ fn checked(error: *mut rd::rd_kafka_error_t, what: &str) -> Result<()> {
     Err(Error::external("KAFKA", format!("{what}: {text}")).retryable())
 }
 
+fn succeeded(code: RDKafkaRespErr) -> Result<()> {
+    if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Ok(());
+    }
+    // SAFETY: a constant string for every code.
+    let text = unsafe { CStr::from_ptr(rd::rd_kafka_err2str(code)) };
+    Err(Error::external("KAFKA", text.to_string_lossy()))
+}
+
 impl NativeConsumer {
     /// # Errors
     /// A user error for a configuration that librdkafka refuses.
@@ -163,6 +172,22 @@ impl NativeConsumer {
         checked(error, "a partition cannot be given up")
     }
 
+    /// Fetches no more of these partitions for a while; what is fetched already still comes.
+    pub fn pause(&self, places: &[TopicPartition]) -> Result<()> {
+        let list = PartitionList::new(places.iter().map(|place| (place, 0)))?;
+        // SAFETY: handle and list are alive; the list is only read and marked.
+        let code = unsafe { rd::rd_kafka_pause_partitions(self.handle, list.0) };
+        succeeded(code)
+    }
+
+    /// Fetches paused partitions again.
+    pub fn resume(&self, places: &[TopicPartition]) -> Result<()> {
+        let list = PartitionList::new(places.iter().map(|place| (place, 0)))?;
+        // SAFETY: as above.
+        let code = unsafe { rd::rd_kafka_resume_partitions(self.handle, list.0) };
+        succeeded(code)
+    }
+
     /// Commits offsets for the consumer group, without waiting for the broker's answer.
     pub fn commit<'a>(
         &self,
@@ -170,13 +195,7 @@ impl NativeConsumer {
     ) -> Result<()> {
         let list = PartitionList::new(offsets)?;
         // SAFETY: handle and list are alive; the list is copied.
-        let code = unsafe { rd::rd_kafka_commit(self.handle, list.0, 1) };
-        if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Ok(());
-        }
-        // SAFETY: a constant string for every code.
-        let text = unsafe { CStr::from_ptr(rd::rd_kafka_err2str(code)) };
-        Err(Error::external("KAFKA", text.to_string_lossy()))
+        succeeded(unsafe { rd::rd_kafka_commit(self.handle, list.0, 1) })
     }
 
     /// Waits for a first message, at most `wait_ms`, and takes what is there then, until

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use flott_core::options::{OptionDef, Options};
 use flott_core::{Error, Result};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::discovery::Asker;
 use super::options::{
     BOUNDED_MODE, BOUNDED_OFFSETS, BOUNDED_TIMESTAMP, GROUP_ID, STARTUP_MODE, STARTUP_OFFSETS,
     STARTUP_TIMESTAMP,
@@ -105,7 +106,7 @@ impl OffsetRule {
     /// # Errors
     /// A user error when the group has committed nothing and the table does not say what then; an
     /// external one when a broker does not answer.
-    pub fn resolve(&self, consumer: &BaseConsumer, places: &[TopicPartition]) -> Result<Vec<i64>> {
+    pub fn resolve(&self, consumer: &Asker, places: &[TopicPartition]) -> Result<Vec<i64>> {
         match self {
             Self::Earliest => each(places, |p| Ok(watermarks(consumer, p)?.0)),
             Self::Latest => each(places, |p| Ok(watermarks(consumer, p)?.1)),
@@ -137,7 +138,7 @@ fn each(
 }
 
 /// The first offset, and the one behind the last.
-fn watermarks(consumer: &BaseConsumer, place: &TopicPartition) -> Result<(i64, i64)> {
+fn watermarks(consumer: &Asker, place: &TopicPartition) -> Result<(i64, i64)> {
     consumer
         .fetch_watermarks(&place.topic, place.partition, QUESTION_TIMEOUT)
         .map_err(|e| failed(place, &e))
@@ -175,7 +176,7 @@ fn offsets_of(answer: &TopicPartitionList, places: &[TopicPartition]) -> Result<
     places.iter().map(of).collect()
 }
 
-fn by_time(consumer: &BaseConsumer, places: &[TopicPartition], time_ms: i64) -> Result<Vec<i64>> {
+fn by_time(consumer: &Asker, places: &[TopicPartition], time_ms: i64) -> Result<Vec<i64>> {
     let asked = list(places, Offset::Offset(time_ms))?;
     let answer = consumer
         .offsets_for_times(asked, QUESTION_TIMEOUT)
@@ -191,7 +192,7 @@ fn by_time(consumer: &BaseConsumer, places: &[TopicPartition], time_ms: i64) -> 
 }
 
 fn by_group(
-    consumer: &BaseConsumer,
+    consumer: &Asker,
     places: &[TopicPartition],
     otherwise: Option<bool>,
 ) -> Result<Vec<i64>> {

@@ -1,6 +1,8 @@
 //! The options of `kafka` and `upsert-kafka`.
 
+use flott_core::dead_letter::DEAD_LETTER_TABLE;
 use flott_core::options::{OptionDef, OptionType};
+use flott_core::watermark;
 
 pub(super) const TOPIC: OptionDef = OptionDef::new(
     "topic",
@@ -176,6 +178,12 @@ pub(super) const KAFKA: &[OptionDef] = &[
     BOUNDED_TIMESTAMP,
     DISCOVERY_INTERVAL,
     SCAN_PARALLELISM,
+    DEAD_LETTER_TABLE,
+    watermark::EMIT_STRATEGY,
+    watermark::IDLE_TIMEOUT,
+    watermark::ALIGNMENT_GROUP,
+    watermark::ALIGNMENT_MAX_DRIFT,
+    watermark::ALIGNMENT_UPDATE_INTERVAL,
     PARTITIONER,
     SEMANTIC,
     GUARANTEE,
@@ -198,6 +206,12 @@ pub(super) const UPSERT_KAFKA: &[OptionDef] = &[
     BOUNDED_TIMESTAMP,
     DISCOVERY_INTERVAL,
     SCAN_PARALLELISM,
+    DEAD_LETTER_TABLE,
+    watermark::EMIT_STRATEGY,
+    watermark::IDLE_TIMEOUT,
+    watermark::ALIGNMENT_GROUP,
+    watermark::ALIGNMENT_MAX_DRIFT,
+    watermark::ALIGNMENT_UPDATE_INTERVAL,
     SINK_PARALLELISM,
     FLUSH_MAX_ROWS,
     FLUSH_INTERVAL,

@@ -60,15 +60,16 @@ pub(super) struct TransactionPool {
 }
 
 impl TransactionPool {
+    /// # Errors
+    /// A user error for wrong certificates.
     pub fn new(
         prefix: String,
         topic: String,
         config: ClientConfig,
         is_cancelled: Arc<AtomicBool>,
-    ) -> Self {
-        let bootstrap = config.get("bootstrap.servers").unwrap_or_default();
-        Self {
-            client: TransactionClient::new(bootstrap, is_cancelled.clone()),
+    ) -> Result<Self> {
+        Ok(Self {
+            client: TransactionClient::new(&config, is_cancelled.clone())?,
             prefix,
             topic,
             config,
@@ -76,7 +77,7 @@ impl TransactionPool {
             has_checkpoints: AtomicBool::new(false),
             free: Mutex::default(),
             prepared: Mutex::default(),
-        }
+        })
     }
 
     /// Another attempt begins.
@@ -259,7 +260,7 @@ mod tests {
     #[test]
     fn ids_belong_to_writers_of_their_prefix_only() {
         let config = ClientConfig::new();
-        let pool = TransactionPool::new("shop".into(), "t".into(), config, Arc::default());
+        let pool = TransactionPool::new("shop".into(), "t".into(), config, Arc::default()).unwrap();
         assert_eq!(pool.subtask_of("shop-3-0"), Some(3));
         assert_eq!(pool.subtask_of("shop-x-0"), None);
         assert_eq!(pool.subtask_of("shop-eu-3-0"), None);

@@ -8,15 +8,14 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
+use super::security;
+
 /// Java's names that librdkafka has under another one.
 const RENAMED: &[(&str, &str)] = &[
     ("receive.buffer.bytes", "socket.receive.buffer.bytes"),
     ("send.buffer.bytes", "socket.send.buffer.bytes"),
     ("fetch.max.wait.ms", "fetch.wait.max.ms"),
     ("max.request.size", "message.max.bytes"),
-    ("ssl.truststore.certificates", "ssl.ca.pem"),
-    ("ssl.keystore.certificate.chain", "ssl.certificate.pem"),
-    ("ssl.keystore.key", "ssl.key.pem"),
 ];
 
 /// Properties of the Java client, or of Flink, that mean nothing here.
@@ -41,8 +40,6 @@ const WITHOUT_MEANING: &[&str] = &[
     "client.id.prefix",
     "commit.offsets.on.checkpoint",
     "partition.discovery.interval.ms",
-    "ssl.truststore.type",
-    "ssl.keystore.type",
     "ssl.protocol",
     "ssl.enabled.protocols",
     "ssl.provider",
@@ -67,11 +64,17 @@ pub(super) fn client_config(
     role: Role,
     defaults: &[(&str, &str)],
 ) -> Result<ClientConfig> {
+    let given = options.with_prefix_removed("properties.");
+    let given = given
+        .iter()
+        .map(|(k, v)| (k.to_string(), v.trim().to_string()));
+    let mut given: BTreeMap<String, String> = given.collect();
+    security::translate(&mut given)?;
     let mut wanted: BTreeMap<String, String> = defaults
         .iter()
         .map(|(k, v)| (k.to_string(), v.to_string()))
         .collect();
-    for (key, value) in options.with_prefix_removed("properties.").iter() {
+    for (key, value) in &given {
         translate(key, value, role, &mut wanted)?;
     }
     let mut config = ClientConfig::new();
@@ -89,35 +92,10 @@ fn translate(
     role: Role,
     wanted: &mut BTreeMap<String, String>,
 ) -> Result<()> {
-    let value = value.trim();
     let mut set = |key: &str, value: &str| {
         wanted.insert(key.to_string(), value.to_string());
     };
     match (key, role) {
-        ("sasl.jaas.config", _) => {
-            let (user, password) = jaas_credentials(value)?;
-            set("sasl.username", &user);
-            set("sasl.password", &password);
-        }
-        ("ssl.truststore.location", _) => {
-            if value.ends_with(".jks") || value.ends_with(".p12") || value.ends_with(".pfx") {
-                return Err(invalid(
-                    key,
-                    value,
-                    "a PEM file (keytool -exportcert -rfc writes one)",
-                ));
-            }
-            set("ssl.ca.location", value);
-        }
-        ("ssl.truststore.password", _) => {}
-        ("ssl.keystore.location", _) if value.ends_with(".jks") => {
-            return Err(invalid(
-                key,
-                value,
-                "a PKCS#12 file (keytool -importkeystore -deststoretype pkcs12 writes one)",
-            ));
-        }
-        ("ssl.endpoint.identification.algorithm", _) if value.is_empty() => set(key, "none"),
         ("buffer.memory", Role::Producer) => {
             let bytes: u64 = value
                 .parse()
@@ -135,23 +113,6 @@ fn translate(
         }
     }
     Ok(())
-}
-
-/// User and password of a JAAS line: `… required username="u" password="p";`.
-fn jaas_credentials(line: &str) -> Result<(String, String)> {
-    let of = |name: &str| {
-        let (_, after) = line.split_once(&format!("{name}="))?;
-        let quote = after.chars().next().filter(|c| *c == '"' || *c == '\'')?;
-        let (value, _) = after[1..].split_once(quote)?;
-        Some(value.to_string())
-    };
-    of("username").zip(of("password")).ok_or_else(|| {
-        Error::user(
-            "INVALID_OPTION",
-            "option 'properties.sasl.jaas.config' has no username=\"…\" and password=\"…\"; \
-             set 'properties.sasl.username' and 'properties.sasl.password' instead",
-        )
-    })
 }
 
 fn invalid(key: &str, value: &str, wanted: &str) -> Error {
@@ -222,7 +183,5 @@ mod tests {
     fn a_refused_value_names_its_property() {
         let error = config(&[("properties.security.protocol", "telnet")]).unwrap_err();
         assert!(error.message().contains("properties.security.protocol"));
-        let error = config(&[("properties.ssl.truststore.location", "a.jks")]).unwrap_err();
-        assert!(error.message().contains("PEM"));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! librdkafka can neither say which producer id and epoch a transaction has nor end a transaction
 //! that another process began. Both are needed to make transactions part of a checkpoint, so these
-//! six requests are written here: ApiVersions is not asked, every version used has been there since
-//! Kafka 3.0. Connections are plain TCP.
+//! eight requests are written here: ApiVersions is not asked, every version used has been there
+//! since Kafka 3.0.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -11,10 +11,15 @@ use std::time::Duration;
 
 use flott_core::{Error, Result};
 
+use super::sasl::Credentials;
+use super::security::{Security, Wire};
+
 const METADATA: (i16, i16) = (3, 1);
 const FIND_COORDINATOR: (i16, i16) = (10, 1);
+const SASL_HANDSHAKE: (i16, i16) = (17, 1);
 const INIT_PRODUCER_ID: (i16, i16) = (22, 1);
 const END_TXN: (i16, i16) = (26, 1);
+const SASL_AUTHENTICATE: (i16, i16) = (36, 0);
 const DESCRIBE_TRANSACTIONS: (i16, i16) = (65, 0);
 const LIST_TRANSACTIONS: (i16, i16) = (66, 0);
 
@@ -75,6 +80,12 @@ impl Request {
         self
     }
 
+    fn bytes(self, value: &[u8]) -> Self {
+        let mut request = self.int32(value.len() as i32);
+        request.0.extend(value);
+        request
+    }
+
     fn compact_text(self, value: &str) -> Self {
         let mut request = self.compact_length(value.len());
         request.0.extend(value.as_bytes());
@@ -132,6 +143,14 @@ impl Answer {
         self.string(i64::from(length))
     }
 
+    fn bytes(&mut self) -> Result<Vec<u8>> {
+        let length = usize::try_from(self.int32()?).unwrap_or(0);
+        let end = self.at.checked_add(length).ok_or_else(torn)?;
+        let piece = self.bytes.get(self.at..end).ok_or_else(torn)?;
+        self.at = end;
+        Ok(piece.to_vec())
+    }
+
     fn varint(&mut self) -> Result<u32> {
         let mut value = 0u32;
         for shift in (0..32).step_by(7) {
@@ -177,36 +196,76 @@ pub(super) struct TransactionDescription {
 
 /// A connection to one broker.
 pub(super) struct BrokerConnection {
-    stream: TcpStream,
+    stream: Wire,
     correlation: i32,
+}
+
+/// Connects to the first of a host's addresses that answers.
+fn connect(address: &str) -> Result<TcpStream> {
+    let failed = |why: &dyn std::fmt::Display| {
+        Error::external("KAFKA", format!("broker {address}: {why}")).retryable()
+    };
+    let addresses = address.to_socket_addrs().map_err(|e| failed(&e))?;
+    let mut last = failed(&"no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, ANSWER_TIMEOUT) {
+            Ok(stream) => {
+                let set = stream
+                    .set_nodelay(true)
+                    .and_then(|()| stream.set_read_timeout(Some(ANSWER_TIMEOUT)))
+                    .and_then(|()| stream.set_write_timeout(Some(ANSWER_TIMEOUT)));
+                set.map_err(|e| failed(&e))?;
+                return Ok(stream);
+            }
+            Err(error) => last = failed(&error),
+        }
+    }
+    Err(last)
 }
 
 impl BrokerConnection {
     /// # Errors
-    /// An external, retryable error when the broker cannot be reached.
-    pub fn open(address: &str) -> Result<Self> {
-        let failed = |why: &dyn std::fmt::Display| {
-            Error::external("KAFKA", format!("broker {address}: {why}")).retryable()
+    /// An external error: retryable when the broker cannot be reached, not when the two do not
+    /// trust each other.
+    pub fn open(address: &str, security: &Security) -> Result<Self> {
+        // In a URL the protocol of a listener may stand before its address.
+        let address = address.split_once("://").map_or(address, |(_, a)| a);
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let mut connection = Self {
+            stream: security.secure(host, connect(address)?)?,
+            correlation: 0,
         };
-        let addresses = address.to_socket_addrs().map_err(|e| failed(&e))?;
-        let mut last = failed(&"no address");
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, ANSWER_TIMEOUT) {
-                Ok(stream) => {
-                    let set = stream
-                        .set_nodelay(true)
-                        .and_then(|()| stream.set_read_timeout(Some(ANSWER_TIMEOUT)))
-                        .and_then(|()| stream.set_write_timeout(Some(ANSWER_TIMEOUT)));
-                    set.map_err(|e| failed(&e))?;
-                    return Ok(Self {
-                        stream,
-                        correlation: 0,
-                    });
-                }
-                Err(error) => last = failed(&error),
-            }
+        if let Some(credentials) = &security.credentials {
+            let proven = connection.authenticate(credentials);
+            proven.map_err(|e| e.context(format_args!("broker {address}")))?;
         }
-        Err(last)
+        Ok(connection)
+    }
+
+    fn authenticate(&mut self, credentials: &Credentials) -> Result<()> {
+        let mechanism = credentials.mechanism.name();
+        let refused = |why: String| Error::external("KAFKA_AUTHENTICATION", why);
+        let body = Request::default().text(mechanism);
+        let mut answer = self.ask(SASL_HANDSHAKE, false, body)?;
+        if answer.int16()? != 0 {
+            let count = answer.int32()?;
+            let known = (0..count)
+                .map(|_| answer.text())
+                .collect::<Result<Vec<_>>>()?;
+            let known = known.join(", ");
+            return Err(refused(format!(
+                "'properties.sasl.mechanism' = '{mechanism}' is not enabled; it takes {known}"
+            )));
+        }
+        credentials.authenticate(|message| {
+            let body = Request::default().bytes(message);
+            let mut answer = self.ask(SASL_AUTHENTICATE, false, body)?;
+            let (code, why) = (answer.int16()?, answer.text()?);
+            match code {
+                0 => answer.bytes(),
+                _ => Err(refused(format!("user '{}': {why}", credentials.user))),
+            }
+        })
     }
 
     fn ask(
@@ -230,7 +289,8 @@ impl BrokerConnection {
         let failed = |e: std::io::Error| {
             Error::external("KAFKA", format!("a broker does not answer: {e}")).retryable()
         };
-        self.stream.write_all(&message).map_err(failed)?;
+        let sent = self.stream.write_all(&message);
+        sent.and_then(|()| self.stream.flush()).map_err(failed)?;
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).map_err(failed)?;
         let length = usize::try_from(i32::from_be_bytes(length)).map_err(|_| torn())?;

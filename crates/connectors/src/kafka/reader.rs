@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
+use flott_core::changelog::ChangelogBatch;
 use flott_core::source::{ReaderContext, SourcePoll, SourceReader, Split, SplitPoll, Waker};
+use flott_core::watermark::{SourceWatermarks, SplitWatermarks, highest};
 use flott_core::{Error, Result};
 use rdkafka::config::ClientConfig;
 
@@ -20,12 +22,15 @@ const QUEUED_BATCHES: usize = 4;
 const FETCH_WAIT_MS: u32 = 100;
 
 /// What a reader needs to know of its table and query.
+#[derive(Clone)]
 pub(super) struct ReadPlan {
     pub config: ClientConfig,
     pub decode: Arc<DecodePlan>,
     /// Whether offsets are committed for a group with each checkpoint.
     pub commits: bool,
     pub limit: Option<u64>,
+    /// Made here, partition by partition, where the table has them.
+    pub watermarks: Option<SourceWatermarks>,
 }
 
 type Fetches = Result<MessageBatch>;
@@ -47,6 +52,7 @@ pub(super) struct KafkaReader {
     ask_at_ms: Option<i64>,
     num_rows: u64,
     is_ended: bool,
+    watermarks: Option<SplitWatermarks<TopicPartition>>,
 }
 
 impl KafkaReader {
@@ -66,11 +72,15 @@ impl KafkaReader {
             .name(format!("kafka-fetch-{}", context.subtask))
             .spawn(move || thread.run())
             .map_err(|e| Error::external("THREAD", format!("no thread can be started: {e}")))?;
-        let decoder = MessageDecoder::new(plan.decode.clone(), context.batch_size)?;
+        let mut decoder = MessageDecoder::new(plan.decode.clone(), context.batch_size)?;
+        if plan.watermarks.is_some() {
+            decoder.keep_places();
+        }
         let restored = context.restored.iter().map(KafkaSplit::from_split);
         let restored = restored.collect::<Result<Vec<_>>>()?;
         let mut reader = Self {
             decoder,
+            watermarks: plan.watermarks.clone().map(SplitWatermarks::new),
             plan,
             consumer,
             fetches,
@@ -94,6 +104,12 @@ impl KafkaReader {
         }
         let places = new.iter().map(|s| (&s.place, s.next_offset));
         self.consumer.assign(places)?;
+        let now_ms = self.context.clock.now_ms();
+        if let Some(watermarks) = &mut self.watermarks {
+            for split in &new {
+                watermarks.add(split.place.clone(), now_ms);
+            }
+        }
         self.active
             .extend(new.into_iter().map(|s| (s.place.clone(), s)));
         Ok(())
@@ -149,7 +165,13 @@ impl KafkaReader {
                 wanted.push(message);
             }
         }
-        let rows = self.decoder.decode(batch, &wanted)?;
+        let now_ms = self.context.clock.now_ms();
+        let rows = self.decoder.decode(batch, &wanted, now_ms)?;
+        let num_letters = self.decoder.num_letters();
+        self.context.metrics.num_dead_letters.add(num_letters);
+        if let (Some(watermarks), Some(rows)) = (&mut self.watermarks, &rows) {
+            observe(watermarks, &self.decoder, batch, &wanted, rows, now_ms)?;
+        }
         let skipped = self.decoder.take_skipped();
         self.context.metrics.num_records_in_errors.add(skipped);
         for split in splits.into_iter().flatten() {
@@ -167,16 +189,67 @@ impl KafkaReader {
             return Ok(());
         }
         self.active.remove(&split.place);
+        if let Some(watermarks) = &mut self.watermarks {
+            watermarks.remove(&split.place);
+        }
         self.consumer.unassign(&split.place)?;
         let end = split.end_offset.unwrap_or(split.next_offset);
         self.finished.push((split.place, end));
         Ok(())
     }
 
+    /// The watermark that is due; partitions too far ahead of others pause.
+    fn watermark(&mut self) -> Result<Option<i64>> {
+        let now_ms = self.context.clock.now_ms();
+        let Some(watermarks) = &mut self.watermarks else {
+            return Ok(None);
+        };
+        if let Some(alignment) = watermarks.align(now_ms) {
+            self.consumer.pause(&alignment.paused)?;
+            self.consumer.resume(&alignment.resumed)?;
+        }
+        Ok(watermarks.due(now_ms))
+    }
+
+    /// What to answer when there is nothing to read.
+    fn wait(&self) -> SourcePoll {
+        let now_ms = self.context.clock.now_ms();
+        let checks_at = self.watermarks.as_ref();
+        let checks_at = checks_at.and_then(|w| w.next_check_ms(now_ms));
+        // Not at once: nothing has changed yet.
+        let checks_at = checks_at.map(|at| at.max(now_ms + 1));
+        match self.ask_at_ms.into_iter().chain(checks_at).min() {
+            Some(time_ms) => SourcePoll::PendingUntil(time_ms),
+            None => SourcePoll::Pending,
+        }
+    }
+
     fn is_done(&self) -> bool {
         let is_limited = self.plan.limit.is_some_and(|limit| self.num_rows >= limit);
         is_limited || (self.active.is_empty() && self.ask_at_ms.is_none())
     }
+}
+
+/// Tells each partition's watermarks of its rows in a decoded batch; dead letters have none.
+fn observe(
+    watermarks: &mut SplitWatermarks<TopicPartition>,
+    decoder: &MessageDecoder,
+    batch: &MessageBatch,
+    wanted: &[&Message],
+    rows: &ChangelogBatch,
+    now_ms: i64,
+) -> Result<()> {
+    let num_rows = rows.num_rows() - decoder.num_letters() as usize;
+    let of_rows = watermarks.of_rows(&rows.slice(0, num_rows))?;
+    let places = decoder.places(wanted, num_rows)?;
+    for (place, partition) in batch.places.iter().enumerate() {
+        let is_here = |row: &usize| places[*row] as usize == place;
+        let own = highest(&of_rows, (0..num_rows).filter(is_here));
+        if wanted.iter().any(|m| m.place as usize == place) {
+            watermarks.observe(partition, own, now_ms);
+        }
+    }
+    Ok(())
 }
 
 impl SourceReader for KafkaReader {
@@ -186,16 +259,16 @@ impl SourceReader for KafkaReader {
             self.is_ended = true;
             return Ok(SourcePoll::End);
         }
+        if let Some(watermark) = self.watermark()? {
+            return Ok(SourcePoll::Watermark(watermark));
+        }
         match self.fetches.try_recv() {
             Ok(batch) => {
                 let now_ms = self.context.clock.now_ms();
                 let rows = self.decode(&batch?)?;
                 Ok(rows.unwrap_or(SourcePoll::PendingUntil(now_ms)))
             }
-            Err(TryRecvError::Empty) => Ok(match self.ask_at_ms {
-                Some(time_ms) => SourcePoll::PendingUntil(time_ms),
-                None => SourcePoll::Pending,
-            }),
+            Err(TryRecvError::Empty) => Ok(self.wait()),
             Err(TryRecvError::Disconnected) => Err(Error::internal(
                 "the thread that fetches messages has ended",
             )),

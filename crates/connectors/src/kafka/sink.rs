@@ -111,10 +111,9 @@ impl KafkaSink {
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let pool = match (guarantee, prefix) {
             (Guarantee::ExactlyOnce, Some(prefix)) => {
-                require_plaintext(&config)?;
                 let (prefix, topic) = (prefix.to_string(), topic.to_string());
                 let cancelled = is_cancelled.clone();
-                let pool = TransactionPool::new(prefix, topic, config.clone(), cancelled);
+                let pool = TransactionPool::new(prefix, topic, config.clone(), cancelled)?;
                 Some(Arc::new(pool))
             }
             (Guarantee::ExactlyOnce, None) => {
@@ -165,21 +164,6 @@ impl SinkPlan {
         };
         let key = self.layout.key.as_ref().map(encoder).transpose()?;
         Ok((encoder(&self.layout.value)?, key))
-    }
-}
-
-/// Requests of our own go over plain connections only.
-fn require_plaintext(config: &ClientConfig) -> Result<()> {
-    match config.get("security.protocol") {
-        None => Ok(()),
-        Some(protocol) if protocol.eq_ignore_ascii_case("plaintext") => Ok(()),
-        Some(protocol) => Err(Error::user(
-            "UNSUPPORTED_OPTION",
-            format!(
-                "'sink.delivery-guarantee' = 'exactly-once' over 'properties.security.protocol' = \
-                 '{protocol}' is not possible yet; it takes PLAINTEXT, or 'at-least-once'"
-            ),
-        )),
     }
 }
 

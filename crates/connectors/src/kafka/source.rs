@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use flott_core::changelog::ChangelogMode;
 use flott_core::connector::TableContext;
+use flott_core::dead_letter;
 use flott_core::format::DecodeRequest;
 use flott_core::options::OptionDef;
 use flott_core::schema::{Column, Schema};
@@ -12,6 +13,7 @@ use flott_core::source::{
     FieldPath, ReaderContext, ScanRequest, SourceReader, SplitEnumerator, TableSource,
     fields_schema,
 };
+use flott_core::watermark::SourceWatermarks;
 use flott_core::{Error, Result};
 use regex::Regex;
 
@@ -34,6 +36,7 @@ const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "60000"),
 ];
 
+#[derive(Clone)]
 pub(super) struct KafkaSource {
     plan: Arc<ReadPlan>,
     discovery: DiscoveryPlan,
@@ -153,13 +156,17 @@ impl KafkaSource {
         // Wrong options of the formats are refused before the job starts.
         MessageDecoder::new(decode.clone(), 1)?;
         let interval = options.duration(&DISCOVERY_INTERVAL)?;
+        let schema = fields_schema(&context.table.source_schema(), &request.fields)?;
         let mode = match layout.is_upsert {
             true => ChangelogMode::UPSERT,
             false => layout.value.format.decoded_mode(&layout.value.options),
         };
         Ok(Self {
             mode,
-            schema: fields_schema(&context.table.source_schema(), &request.fields)?,
+            schema: match request.dead_letters {
+                true => dead_letter::with_column(&schema),
+                false => schema,
+            },
             parallelism: parallelism(context, &SCAN_PARALLELISM)?,
             discovery: DiscoveryPlan {
                 topics,
@@ -172,6 +179,7 @@ impl KafkaSource {
                 config,
                 decode,
                 commits,
+                watermarks: None,
                 // Of changes nobody can say how many make a row.
                 limit: request.limit.filter(|_| mode.is_append_only()),
             }),
@@ -234,6 +242,9 @@ fn decode_plan(
         origins,
         schema: schema.to_arrow(),
         layout: layout.clone(),
+        dead_letters: request
+            .dead_letters
+            .then(|| context.path.to_string().replace('`', "").into()),
     })
 }
 
@@ -261,12 +272,28 @@ impl TableSource for KafkaSource {
         self.parallelism
     }
 
+    fn with_watermarks(&self, watermarks: SourceWatermarks) -> Option<Arc<dyn TableSource>> {
+        let plan = ReadPlan {
+            watermarks: Some(watermarks),
+            ..(*self.plan).clone()
+        };
+        Some(Arc::new(Self {
+            plan: Arc::new(plan),
+            ..self.clone()
+        }))
+    }
+
     fn describe(&self) -> String {
         let topics = match &self.discovery.topics {
             Topics::List(names) => format!("topic={}", names.join(";")),
             Topics::Pattern(pattern) => format!("topic-pattern={pattern}"),
         };
-        format!("{topics}, {}", self.plan.decode.layout.describe())
+        let watermarks = match self.plan.watermarks {
+            Some(_) => ", watermarks by partition",
+            None => "",
+        };
+        let layout = self.plan.decode.layout.describe();
+        format!("{topics}, {layout}{watermarks}")
     }
 
     fn create_enumerator(

@@ -8,11 +8,13 @@ use flott_core::clock::Stopwatch;
 use flott_core::hash::StableHashMap;
 use flott_core::{Error, Result};
 use parking_lot::Mutex;
+use rdkafka::config::ClientConfig;
 
 use super::protocol::{
     BrokerConnection, INVALID_TXN_STATE, PASSING_ERRORS, TransactionDescription,
     UNKNOWN_TRANSACTIONAL_ID,
 };
+use super::security::Security;
 
 /// How long brokers may be away, or a coordinator be busy, before the job fails.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -34,6 +36,7 @@ pub(super) struct TransactionClient {
     bootstrap: Vec<String>,
     connections: Mutex<StableHashMap<String, BrokerConnection>>,
     coordinators: Mutex<StableHashMap<String, String>>,
+    security: Security,
     is_cancelled: Arc<AtomicBool>,
 }
 
@@ -50,18 +53,23 @@ pub(super) fn pause(duration: Duration) {
 }
 
 impl TransactionClient {
-    /// `bootstrap` as in `bootstrap.servers`.
-    pub fn new(bootstrap: &str, is_cancelled: Arc<AtomicBool>) -> Self {
+    /// A client of the brokers that producers of this configuration have.
+    ///
+    /// # Errors
+    /// A user error for wrong certificates.
+    pub fn new(config: &ClientConfig, is_cancelled: Arc<AtomicBool>) -> Result<Self> {
+        let bootstrap = config.get("bootstrap.servers").unwrap_or_default();
         let servers = bootstrap
             .split(',')
             .map(str::trim)
             .filter(|s| !s.is_empty());
-        Self {
+        Ok(Self {
             bootstrap: servers.map(str::to_string).collect(),
             connections: Mutex::default(),
             coordinators: Mutex::default(),
+            security: Security::new(config)?,
             is_cancelled,
-        }
+        })
     }
 
     fn patiently<T>(&self, what: &str, mut ask: impl FnMut() -> Result<Attempt<T>>) -> Result<T> {
@@ -90,7 +98,7 @@ impl TransactionClient {
         let open = self.connections.lock().remove(address);
         let mut connection = match open {
             Some(connection) => connection,
-            None => BrokerConnection::open(address)?,
+            None => BrokerConnection::open(address, &self.security)?,
         };
         let answer = ask(&mut connection)?;
         self.connections

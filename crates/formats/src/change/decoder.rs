@@ -5,7 +5,7 @@ use arrow::buffer::Buffer;
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{Schema, SchemaRef};
 use flott_core::changelog::{ChangelogBatch, RowKind};
-use flott_core::format::{DecodeRequest, Decoder};
+use flott_core::format::{DecodeRequest, Decoder, Rejected};
 use flott_core::{Error, Result};
 
 use super::Dialect;
@@ -26,11 +26,27 @@ pub(crate) trait EnvelopeDecoder: Decoder {
     fn take_lines(&mut self) -> Vec<u64> {
         Vec::new()
     }
+
+    /// From now on [`EnvelopeDecoder::take_texts`] has them.
+    fn keep_texts(&mut self) {}
+
+    /// The texts of the gathered envelopes, where they are lines.
+    fn take_texts(&mut self) -> Vec<Buffer> {
+        Vec::new()
+    }
 }
 
 impl EnvelopeDecoder for JsonDecoder {
     fn take_lines(&mut self) -> Vec<u64> {
         JsonDecoder::take_lines(self)
+    }
+
+    fn keep_texts(&mut self) {
+        JsonDecoder::keep_texts(self);
+    }
+
+    fn take_texts(&mut self) -> Vec<Buffer> {
+        JsonDecoder::take_texts(self)
     }
 }
 
@@ -48,6 +64,8 @@ pub(crate) struct ChangeDecoder {
     included: Included,
     /// Well-formed JSON that was no change.
     num_skipped: u64,
+    /// The same of blocks, where someone wants it in place of an error.
+    rejected: Option<Vec<Rejected>>,
 }
 
 /// Rows after the change come from array 0, those before it from array 1.
@@ -123,6 +141,7 @@ impl ChangeDecoder {
             ignores_errors,
             included,
             num_skipped: 0,
+            rejected: None,
         })
     }
 
@@ -340,6 +359,7 @@ impl Decoder for ChangeDecoder {
         let Some(batch) = self.inner.flush()? else {
             return Ok(None);
         };
+        let texts = self.inner.take_texts();
         let text = |column: usize| batch.column(column).as_string_view().clone();
         let envelopes = Envelopes {
             after: batch.column(AFTER).clone(),
@@ -358,6 +378,15 @@ impl Decoder for ChangeDecoder {
         for row in 0..batch.num_rows() {
             produced.envelope = row as u32;
             if let Err(error) = self.change(&envelopes, row, &mut produced) {
+                if let (Some(rejected), Some(text)) = (&mut self.rejected, texts.get(row)) {
+                    rejected.push(Rejected {
+                        start: None,
+                        line: envelopes.lines.get(row).copied().unwrap_or(0),
+                        raw: text.to_vec(),
+                        reason: error.message().to_string(),
+                    });
+                    continue;
+                }
                 if !self.ignores_errors {
                     return Err(error);
                 }
@@ -376,6 +405,20 @@ impl Decoder for ChangeDecoder {
 
     fn num_skipped(&self) -> u64 {
         self.inner.num_skipped() + self.num_skipped
+    }
+
+    fn keep_rejected(&mut self) -> bool {
+        self.rejected.get_or_insert_default();
+        self.inner.keep_texts();
+        self.inner.keep_rejected()
+    }
+
+    fn take_rejected(&mut self) -> Vec<Rejected> {
+        let mut rejected = self.inner.take_rejected();
+        if let Some(own) = &mut self.rejected {
+            rejected.append(own);
+        }
+        rejected
     }
 
     fn set_first_line(&mut self, lines_before: u64) {

@@ -3,7 +3,7 @@
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use flott_core::changelog::ChangelogBatch;
-use flott_core::format::{DecodeRequest, Decoder};
+use flott_core::format::{DecodeRequest, Decoder, Rejected};
 use flott_core::{Error, Result};
 
 use super::dialect::{Cell, CellEnd, CellFault, Dialect};
@@ -36,6 +36,8 @@ pub(crate) struct CsvDecoder {
     num_skipped: u64,
     /// Lines begun so far.
     line: u64,
+    /// Malformed records of blocks, where someone wants them in place of an error.
+    rejected: Option<Vec<Rejected>>,
     scratch: Vec<u8>,
 }
 
@@ -70,6 +72,7 @@ impl CsvDecoder {
             num_rows: 0,
             num_skipped: 0,
             line: 0,
+            rejected: None,
             scratch: Vec::new(),
         })
     }
@@ -200,10 +203,20 @@ impl CsvDecoder {
 
     /// Takes back a faulty record; skips it or gives the error. Returns where the next one begins.
     #[cold]
-    fn reject(&mut self, what: String, text: &[u8], start: usize) -> Result<usize> {
+    fn reject(&mut self, what: String, text: &[u8], start: usize, is_block: bool) -> Result<usize> {
         let num_rows = self.num_rows;
         self.columns.iter_mut().for_each(|c| c.truncate(num_rows));
         let end = memchr::memchr(b'\n', &text[start..]).map_or(text.len(), |i| start + i);
+        if let (Some(rejected), true) = (&mut self.rejected, is_block) {
+            let raw = text[start..end].trim_ascii_end();
+            rejected.push(Rejected {
+                start: Some(start),
+                line: self.line + 1,
+                raw: raw.to_vec(),
+                reason: format!("{what}: {}", shown(raw)),
+            });
+            return Ok(text.len().min(end + 1));
+        }
         if !self.dialect.ignore_parse_errors {
             let record = shown(text[start..end].trim_ascii_end());
             let message = format!("line {}: {what}: {record}", self.line + 1);
@@ -238,7 +251,7 @@ impl CsvDecoder {
                 Ok(next) if utf8.covers(text, at, next) => next,
                 Ok(_) => {
                     self.num_rows -= 1;
-                    self.reject("not UTF-8".into(), text, at)?
+                    self.reject("not UTF-8".into(), text, at, shares)?
                 }
                 Err(RecordFault::Incomplete) => {
                     let num_rows = self.num_rows;
@@ -252,7 +265,7 @@ impl CsvDecoder {
                         self.columns.iter_mut().for_each(|c| c.truncate(num_rows));
                         break;
                     }
-                    self.reject(what, text, at)?
+                    self.reject(what, text, at, shares)?
                 }
                 Err(RecordFault::Other(error)) => return Err(error),
             };
@@ -415,6 +428,18 @@ impl Decoder for CsvDecoder {
 
     fn num_skipped(&self) -> u64 {
         self.num_skipped
+    }
+
+    fn keep_rejected(&mut self) -> bool {
+        self.rejected.get_or_insert_default();
+        true
+    }
+
+    fn take_rejected(&mut self) -> Vec<Rejected> {
+        self.rejected
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     fn set_first_line(&mut self, lines_before: u64) {

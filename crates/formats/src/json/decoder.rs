@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
 use flott_core::changelog::ChangelogBatch;
-use flott_core::format::{DecodeRequest, Decoder};
+use flott_core::format::{DecodeRequest, Decoder, Rejected};
 use flott_core::schema::Schema;
 use flott_core::source::FieldPath;
 use flott_core::types::{DataType, LogicalType};
@@ -32,6 +32,10 @@ pub(crate) struct JsonDecoder {
     line: u64,
     /// For each gathered row the line it stands in, where someone asked for that.
     row_lines: Option<Vec<u64>>,
+    /// The same for the text of the row's record in a block.
+    row_texts: Option<Vec<Buffer>>,
+    /// Malformed records of blocks, where someone wants them in place of an error.
+    rejected: Option<Vec<Rejected>>,
     scratch: Vec<u8>,
 }
 
@@ -86,6 +90,8 @@ impl JsonDecoder {
             num_skipped: 0,
             line: 0,
             row_lines: None,
+            row_texts: None,
+            rejected: None,
             scratch: Vec::new(),
         })
     }
@@ -93,6 +99,19 @@ impl JsonDecoder {
     /// From now on the line of each row is kept.
     pub fn keep_lines(&mut self) {
         self.row_lines = Some(Vec::new());
+    }
+
+    /// From now on the text of each row of a block is kept too.
+    pub fn keep_texts(&mut self) {
+        self.row_texts = Some(Vec::new());
+    }
+
+    /// The texts of the gathered rows; empty unless they are kept.
+    pub fn take_texts(&mut self) -> Vec<Buffer> {
+        self.row_texts
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// The lines of the gathered rows; empty unless they are kept.
@@ -140,6 +159,10 @@ impl JsonDecoder {
         if let Some(lines) = &mut self.row_lines {
             lines.resize(num_rows, self.line);
         }
+        if let (Some(texts), Some(block)) = (&mut self.row_texts, block) {
+            let record = block.slice_with_length(start, text.len() - start);
+            texts.resize(num_rows, record);
+        }
         Ok(())
     }
 
@@ -149,6 +172,16 @@ impl JsonDecoder {
         let num_rows = self.num_rows;
         self.columns.iter_mut().for_each(|c| c.truncate(num_rows));
         let is_other = matches!(fault.kind, FaultKind::Other(_));
+        if let (Some(line), Some(rejected), false) = (line, &mut self.rejected, is_other) {
+            let error = fault.into_error(None, &text[start..], start);
+            rejected.push(Rejected {
+                start: Some(start),
+                line,
+                raw: text[start..].to_vec(),
+                reason: error.message().to_string(),
+            });
+            return Ok(());
+        }
         if self.rules.ignore_parse_errors && !is_other {
             self.num_skipped += 1;
             return Ok(());
@@ -198,6 +231,18 @@ impl Decoder for JsonDecoder {
 
     fn num_skipped(&self) -> u64 {
         self.num_skipped
+    }
+
+    fn keep_rejected(&mut self) -> bool {
+        self.rejected.get_or_insert_default();
+        true
+    }
+
+    fn take_rejected(&mut self) -> Vec<Rejected> {
+        self.rejected
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     fn set_first_line(&mut self, lines_before: u64) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flott_core::catalog::{CatalogTable, CatalogView, ColumnKind, ObjectPath};
+use flott_core::dead_letter::DEAD_LETTER_TABLE;
 use flott_core::schema::{Column, Schema};
 use flott_core::source::FieldPath;
 use flott_core::{Error, Result};
@@ -12,7 +13,7 @@ use super::scalar::Clause;
 use super::scope::{Scope, ScopeColumn};
 use super::{Binder, Resolved};
 use crate::expr::Expr;
-use crate::plan::{Plan, Scan};
+use crate::plan::{DeadLetterTable, Plan, Scan};
 
 impl Binder<'_> {
     /// The plan of a common table expression, view or table; the same one each time.
@@ -97,6 +98,10 @@ impl Binder<'_> {
         }
         options.remove("connector");
         let schema = table.source_schema();
+        let dead_letters = match options.get(DEAD_LETTER_TABLE.key) {
+            Some(name) => Some(Arc::new(self.dead_letter_table(name, &path)?)),
+            None => None,
+        };
         let scan = Arc::new(Plan::Scan(Scan {
             path,
             table: table.clone(),
@@ -104,6 +109,7 @@ impl Binder<'_> {
             fields: (0..schema.len()).map(FieldPath::column).collect(),
             predicates: vec![],
             keeps: Vec::new(),
+            dead_letters,
             lookup_hint: Vec::new(),
             limit: None,
             schema,
@@ -113,6 +119,36 @@ impl Binder<'_> {
         let plan = plan.and_then(|plan| self.declared_watermark(plan, &table));
         self.outer = outer;
         plan
+    }
+
+    /// The table of this name, in the catalog and database of the one that names it unless it
+    /// says others.
+    fn dead_letter_table(&self, name: &str, of: &ObjectPath) -> Result<DeadLetterTable> {
+        let named = name
+            .split('.')
+            .map(|part| part.trim_matches('`').to_string());
+        let named: Vec<String> = named.collect();
+        let above = [&of.catalog, &of.database];
+        let missing = 3_usize.saturating_sub(named.len());
+        let above = above.into_iter().take(missing.min(2)).cloned();
+        let parts: Vec<String> = above.chain(named).collect();
+        let of_option =
+            |e: Error| e.context(format!("table {of}: option '{}'", DEAD_LETTER_TABLE.key));
+        match self.ctx.catalog.resolve_table(&parts).map_err(of_option)? {
+            Resolved::Table { path, table } => {
+                let mut options = table.options.clone();
+                options.remove("connector");
+                Ok(DeadLetterTable {
+                    path,
+                    table,
+                    options,
+                })
+            }
+            Resolved::View { path, .. } => {
+                let message = format!("{path} is a view; name a table");
+                Err(of_option(Error::user("INSERT_INTO_VIEW", message)))
+            }
+        }
     }
 
     fn declared_columns(&mut self, scan: Arc<Plan>, table: &CatalogTable) -> Result<Arc<Plan>> {

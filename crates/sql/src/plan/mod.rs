@@ -60,9 +60,20 @@ pub struct Scan {
     /// Columns of the source schema that are produced whether they are read or not: the key by
     /// which the changelog is brought into order.
     pub keeps: Vec<usize>,
+    /// The table that takes what cannot be read of this one.
+    pub dead_letters: Option<Arc<DeadLetterTable>>,
     /// What a LOOKUP hint says of it.
     pub lookup_hint: Vec<(String, String)>,
     pub schema: Schema,
+}
+
+/// A table for the dead letters of another one.
+#[derive(Debug, Clone)]
+pub struct DeadLetterTable {
+    pub path: ObjectPath,
+    pub table: Arc<CatalogTable>,
+    /// Without `connector`.
+    pub options: Options,
 }
 
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! The walk over the plan.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flott_core::Result;
@@ -8,11 +9,13 @@ use flott_core::hash::{StableHashMap, StableHashSet};
 use flott_core::operator::OperatorFactory;
 use flott_core::schema::Schema;
 use flott_core::source::TableSource;
+use flott_core::watermark::WatermarkGroup;
 use flott_table::operators::not_null::{NotNullConfig, NotNullEnforcer};
 use flott_table::operators::watermark_assigner::TellingRows;
 
 use super::PlannerContext;
 use super::compile::Compiler;
+use super::dead_letters::Letters;
 use super::identity::{Fingerprint, Label};
 use super::stream::Stream;
 use crate::plan::{JoinMode, Plan};
@@ -31,6 +34,10 @@ pub(super) struct Lowering<'a> {
     versioned: StableHashSet<usize>,
     /// Whether the node that is lowered is one of them.
     pub is_versioned: bool,
+    /// Sources that wait for each other, by the group's name.
+    pub alignment_groups: BTreeMap<String, Arc<WatermarkGroup>>,
+    /// What is to be written beside the queries' rows.
+    pub letters: Vec<Letters>,
 }
 
 /// Marks the nodes on the versioned sides of temporal joins.
@@ -80,14 +87,20 @@ impl<'a> Lowering<'a> {
             telling: telling_rows(plans),
             versioned,
             is_versioned: false,
+            alignment_groups: BTreeMap::new(),
+            letters: Vec::new(),
         }
     }
 
     /// The graph with its name and configuration.
-    pub fn finish(mut self, name: &str) -> JobGraph {
+    ///
+    /// # Errors
+    /// A user error when a table for dead letters cannot be written.
+    pub fn finish(mut self, name: &str) -> Result<JobGraph> {
+        self.sink_dead_letters()?;
         self.graph.name = name.to_string();
         self.graph.config = self.context.config.clone();
-        self.graph
+        Ok(self.graph)
     }
 
     /// The root of a query: in batch mode only the final rows are given.
@@ -123,6 +136,13 @@ impl<'a> Lowering<'a> {
         let label = Label::stateless(name, "not null", &stream.identity);
         let node = self.add_operator(label, config, edge, &schema, stream.parallelism);
         Stream { node, ..stream }
+    }
+
+    /// Whether the node is lowered already.
+    pub fn is_lowered(&self, plan: &Arc<Plan>) -> bool {
+        let address = Arc::as_ptr(plan) as usize;
+        let mut keys = [true, false].into_iter();
+        keys.any(|needs| self.done.contains_key(&(address, needs)))
     }
 
     /// Lowers a node unless that was done before. `needs_update_before` tells whether the consumer

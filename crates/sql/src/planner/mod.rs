@@ -8,6 +8,7 @@ mod aggregate;
 mod changelog;
 mod coarse;
 pub mod compile;
+mod dead_letters;
 mod explain;
 mod identities;
 mod identity;
@@ -22,6 +23,7 @@ mod relation;
 mod scan;
 mod shared;
 mod sink;
+mod split_watermarks;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -115,7 +117,7 @@ pub fn plan_query(plan: &Arc<Plan>, context: PlannerContext<'_>) -> Result<Plann
         parallelism: stream.parallelism,
         is_ordered: matches!(plan.as_ref(), Plan::Sort(_)),
         schema: stream.schema,
-        graph: lowering.finish("query"),
+        graph: lowering.finish("query")?,
     })
 }
 
@@ -129,5 +131,5 @@ pub fn plan_inserts(
     for (plan, target) in inserts {
         lowering.lower_insert(plan, target)?;
     }
-    Ok(lowering.finish(name))
+    lowering.finish(name)
 }

@@ -30,7 +30,7 @@ use crate::expr::Expr;
 use crate::optimizer::{SourceFacts, Sources};
 use crate::plan::{Filter, Plan, Project, Scan, Union, Unnest, Values, Watermark};
 
-const AUTO_WATERMARK_INTERVAL: OptionDef = OptionDef::new(
+pub(super) const AUTO_WATERMARK_INTERVAL: OptionDef = OptionDef::new(
     "pipeline.auto-watermark-interval",
     OptionType::Duration,
     "how much event time may pass before a watermark is sent",
@@ -63,7 +63,8 @@ impl PlannerContext<'_> {
         let request = ScanRequest {
             fields: node.fields.clone(),
             predicates: node.predicates.clone(),
-            limit: node.limit,
+            limit: node.limit.filter(|_| node.dead_letters.is_none()),
+            dead_letters: node.dead_letters.is_some(),
         };
         connector
             .create_source(context, request)
@@ -71,7 +72,7 @@ impl PlannerContext<'_> {
     }
 
     /// Whether a source's changelog is brought into order by primary key.
-    fn is_normalized(&self, mode: ChangelogMode) -> Result<bool> {
+    pub(super) fn is_normalized(&self, mode: ChangelogMode) -> Result<bool> {
         if mode.is_append_only() {
             return Ok(false);
         }
@@ -124,11 +125,15 @@ impl Lowering<'_> {
         };
         let name = format!("Source: {}{about}", node.path.name);
         let identity = scan_identity(node);
+        let schema = match node.dead_letters {
+            Some(_) => flott_core::dead_letter::with_column(&node.schema),
+            None => node.schema.clone(),
+        };
         let id = self.add_node(
             Label::stateless(name, "source", &identity),
             NodeKind::Source(source),
             Vec::new(),
-            &node.schema,
+            &schema,
             parallelism,
         );
         let stream = Stream {
@@ -143,6 +148,10 @@ impl Lowering<'_> {
                 Distribution::Any
             },
             parallelism,
+        };
+        let stream = match &node.dead_letters {
+            Some(target) => self.part_dead_letters(stream, node, target)?,
+            None => stream,
         };
         self.normalize(stream, node)
     }
@@ -319,7 +328,14 @@ impl Lowering<'_> {
     }
 
     pub(super) fn lower_watermark(&mut self, node: &Watermark, needs: bool) -> Result<Stream> {
+        let is_hosted = self.host_watermark(node)?;
         let input = self.lower(&node.input, needs)?;
+        if is_hosted {
+            return Ok(Stream {
+                schema: node.schema.clone(),
+                ..input
+            });
+        }
         let interval = self.context.config.duration(&AUTO_WATERMARK_INTERVAL)?;
         let config = WatermarkAssignerConfig {
             time_column: node.column,

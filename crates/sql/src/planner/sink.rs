@@ -63,14 +63,14 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn enforcer(&self) -> NotNullEnforcer {
+    pub(super) fn enforcer(&self) -> NotNullEnforcer {
         match self.context.config.text(&NOT_NULL_ENFORCER) {
             Some(text) if text.eq_ignore_ascii_case("DROP") => NotNullEnforcer::Drop,
             _ => NotNullEnforcer::Error,
         }
     }
 
-    fn create_sink(&self, target: &SinkTarget) -> Result<Arc<dyn TableSink>> {
+    pub(super) fn create_sink(&self, target: &SinkTarget) -> Result<Arc<dyn TableSink>> {
         let identifier = target.table.options.get("connector").ok_or_else(|| {
             let message = format!(
                 "table {} has no option 'connector': it cannot be written",

@@ -6,6 +6,7 @@ mod aggregate_tests;
 pub mod calc;
 #[cfg(test)]
 pub(crate) mod collect;
+pub mod dead_letters;
 pub mod deduplicate;
 pub(crate) mod evaluate;
 pub mod expand;

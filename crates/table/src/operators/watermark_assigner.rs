@@ -10,6 +10,7 @@ use flott_core::changelog::ChangelogBatch;
 use flott_core::operator::{
     Operator, OperatorContext, OperatorFactory, Output, StateScope, StateSnapshot, StateTable,
 };
+use flott_core::watermark::RowWatermarks;
 use flott_core::{Error, Result};
 
 use super::evaluate::{evaluate, milliseconds};
@@ -57,6 +58,25 @@ impl TellingRows {
 
 /// `pipeline.auto-watermark-interval` when it is not set.
 pub const DEFAULT_EMIT_INTERVAL_MS: i64 = 200;
+
+/// The watermarks of rows, for sources that make their own; `time` is the rowtime, and `expr` as in
+/// [`WatermarkAssignerConfig::expr`].
+pub fn row_watermarks(time: Arc<dyn PhysicalExpr>, expr: Arc<dyn PhysicalExpr>) -> RowWatermarks {
+    Arc::new(move |batch| {
+        check_times(&milliseconds(&evaluate(time.as_ref(), batch.rows())?)?)?;
+        milliseconds(&evaluate(expr.as_ref(), batch.rows())?)
+    })
+}
+
+fn check_times(times: &Int64Array) -> Result<()> {
+    match times.null_count() {
+        0 => Ok(()),
+        _ => Err(Error::user(
+            "NULL_ROWTIME",
+            "RowTime field should not be null, please convert it to a non-null long value.",
+        )),
+    }
+}
 
 impl OperatorFactory for WatermarkAssignerConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
@@ -155,12 +175,7 @@ impl Operator for WatermarkAssigner {
             return Ok(());
         }
         let times = milliseconds(batch.column(self.config.time_column))?;
-        if times.null_count() > 0 {
-            return Err(Error::user(
-                "NULL_ROWTIME",
-                "RowTime field should not be null, please convert it to a non-null long value.",
-            ));
-        }
+        check_times(&times)?;
         let watermarks = evaluate(self.config.expr.as_ref(), batch.rows())?;
         let watermarks = milliseconds(&watermarks)?;
         self.scan(&batch, &times, &watermarks, out)?;

@@ -11,7 +11,7 @@ use flott_core::format::FileInput;
 use flott_core::{Error, Result};
 use parking_lot::Mutex;
 
-use super::{FileSystem, PendingFile};
+use super::{FileRef, FileSystem, PendingFile};
 use crate::filesystem::commit::FileCommittable;
 use crate::filesystem::listing::FoundFile;
 use crate::filesystem::path::is_hidden;
@@ -49,14 +49,16 @@ impl FileSystem for LocalFiles {
         Ok(found)
     }
 
-    fn open_stream(&self, path: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
+    fn open_stream(&self, file: FileRef<'_>, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let path = file.path;
         let mut file = File::open(path).map_err(|e| failed(path, &e))?;
         file.seek(SeekFrom::Start(offset))
             .map_err(|e| failed(path, &e))?;
         Ok(Box::new(file))
     }
 
-    fn open_file(&self, path: &str) -> Result<Arc<dyn FileInput>> {
+    fn open_file(&self, file: FileRef<'_>) -> Result<Arc<dyn FileInput>> {
+        let path = file.path;
         let file = File::open(path).map_err(|e| failed(path, &e))?;
         Ok(Arc::new(LocalFile {
             path: path.to_string(),
@@ -95,12 +97,24 @@ impl FileSystem for LocalFiles {
             FileCommittable::File { hidden, .. } => {
                 fs::remove_file(hidden).map_err(|e| Error::io(hidden, &e))
             }
+            FileCommittable::Uncompacted(part) => self.remove(&part.path()),
             _ => Ok(()),
         }
     }
 
     fn clear(&self, folder: &str, keep_prefix: &str) -> Result<()> {
         clear(Path::new(folder), keep_prefix)
+    }
+
+    fn exists(&self, path: &str) -> Result<bool> {
+        fs::exists(path).map_err(|e| Error::io(path, &e))
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path, &error)),
+            _ => Ok(()),
+        }
     }
 
     fn mark(&self, path: &str) -> Result<()> {
@@ -230,7 +244,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, b"one\ntwo\nthree\n").unwrap();
-        let file = LocalFiles.open_file(&path.to_string_lossy()).unwrap();
+        let found = FileRef {
+            path: &path.to_string_lossy(),
+            size_bytes: 14,
+        };
+        let file = LocalFiles.open_file(found).unwrap();
         assert_eq!(file.read_range(4, 3).unwrap().as_slice(), b"two");
         assert!(file.read_range(4, usize::MAX).is_err());
         assert!(file.read_range(14, 1).is_err());

@@ -15,7 +15,7 @@ use super::commit::FileCommittable;
 use super::listing::FoundFile;
 
 pub(super) use local::LocalFiles;
-pub(super) use object::ObjectFiles;
+pub(super) use object::{ObjectFiles, is_object_uri};
 
 /// Reading and writing files. Paths are whole: local ones, or URIs of an object store.
 pub(super) trait FileSystem: Debug + Send + Sync {
@@ -26,17 +26,17 @@ pub(super) trait FileSystem: Debug + Send + Sync {
     /// A user error when nothing stands at the path; an external one when it cannot be read.
     fn list(&self, path: &str) -> Result<Vec<FoundFile>>;
 
-    /// A file's bytes from `offset` on.
+    /// The bytes from `offset` on of a file that had this size when it was found.
     ///
     /// # Errors
-    /// A user error when the file is gone.
-    fn open_stream(&self, path: &str, offset: u64) -> Result<Box<dyn Read + Send>>;
+    /// A user error when the file is gone; where that shows later only, the stream's.
+    fn open_stream(&self, file: FileRef<'_>, offset: u64) -> Result<Box<dyn Read + Send>>;
 
     /// A file to be read at any place.
     ///
     /// # Errors
-    /// A user error when the file is gone.
-    fn open_file(&self, path: &str) -> Result<Arc<dyn FileInput>>;
+    /// As for [`FileSystem::open_stream`].
+    fn open_file(&self, file: FileRef<'_>) -> Result<Arc<dyn FileInput>>;
 
     /// Begins a file of this name that nobody sees yet.
     fn create(&self, folder: &str, name: &str) -> Result<Box<dyn PendingFile>>;
@@ -50,8 +50,21 @@ pub(super) trait FileSystem: Debug + Send + Sync {
     /// Removes what stood in `folder` before this statement, below it too; hidden files stay.
     fn clear(&self, folder: &str, keep_prefix: &str) -> Result<()>;
 
+    /// Whether a visible file of this path is there.
+    fn exists(&self, path: &str) -> Result<bool>;
+
+    /// Removes a file; one that is not there is no error.
+    fn remove(&self, path: &str) -> Result<()>;
+
     /// Makes an empty file.
     fn mark(&self, path: &str) -> Result<()>;
+}
+
+/// A file that was found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileRef<'a> {
+    pub path: &'a str,
+    pub size_bytes: u64,
 }
 
 /// A file being written.

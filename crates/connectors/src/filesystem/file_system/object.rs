@@ -10,7 +10,7 @@ use flott_core::{Error, Result};
 use flott_storage::{ObjectReader, StoragePlace, Upload};
 use glob::{MatchOptions, Pattern};
 
-use super::{FileSystem, PendingFile};
+use super::{FileRef, FileSystem, PendingFile};
 use crate::filesystem::commit::FileCommittable;
 use crate::filesystem::listing::FoundFile;
 use crate::filesystem::path::is_hidden;
@@ -23,7 +23,7 @@ const BY_FOLDER: MatchOptions = MatchOptions {
 };
 
 /// Whether a path leads to an object store.
-pub(super) fn is_object_uri(path: &str) -> bool {
+pub(in crate::filesystem) fn is_object_uri(path: &str) -> bool {
     ["s3://", "s3a://", "s3p://"]
         .iter()
         .any(|scheme| path.starts_with(scheme))
@@ -59,27 +59,21 @@ impl ObjectFiles {
         let below = path.strip_prefix(self.root.as_str()).unwrap_or(path);
         below.trim_matches('/')
     }
-
-    fn size(&self, path: &str) -> Result<u64> {
-        let sizes = self.bucket.sizes(&[self.name(path).to_string()])?;
-        sizes[0].ok_or_else(|| {
-            Error::user(
-                "FILE_NOT_FOUND",
-                format!("object '{path}' does not exist any more"),
-            )
-        })
-    }
 }
 
 impl FileSystem for ObjectFiles {
     fn list(&self, path: &str) -> Result<Vec<FoundFile>> {
         let name = self.name(path);
         let place = |object: &str| format!("{}/{object}", self.root);
-        if let Some(size_bytes) = self.bucket.sizes(&[name.to_string()])?[0] {
+        let named = match name.is_empty() {
+            true => None,
+            false => self.bucket.stat(name)?,
+        };
+        if let Some(object) = named {
             return Ok(vec![FoundFile {
                 path: place(name),
-                size_bytes,
-                modified_ms: 0,
+                size_bytes: object.size_bytes,
+                modified_ms: object.modified_ms,
             }]);
         }
         let wrong = |e: glob::PatternError| {
@@ -94,7 +88,13 @@ impl FileSystem for ObjectFiles {
             false => name[..plain].rsplit_once('/').map_or("", |(f, _)| f),
         };
         let mut found = Vec::new();
-        for object in self.bucket.list(folder)? {
+        let objects = self.bucket.list(folder)?;
+        // A folder is there as long as something is in it, hidden or not.
+        if objects.is_empty() && plain == name.len() && !name.is_empty() {
+            let message = format!("path '{path}' does not exist; check the option 'path'");
+            return Err(Error::user("FILE_NOT_FOUND", message));
+        }
+        for object in objects {
             if is_below(&object.name, &pattern) {
                 found.push(FoundFile {
                     path: place(&object.name),
@@ -106,17 +106,17 @@ impl FileSystem for ObjectFiles {
         Ok(found)
     }
 
-    fn open_stream(&self, path: &str, offset: u64) -> Result<Box<dyn Read + Send>> {
-        let size = self.size(path)?;
-        let reader = ObjectReader::new(&self.bucket, self.name(path), size, offset)?;
+    fn open_stream(&self, file: FileRef<'_>, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let name = self.name(file.path);
+        let reader = ObjectReader::new(&self.bucket, name, file.size_bytes, offset)?;
         Ok(Box::new(reader))
     }
 
-    fn open_file(&self, path: &str) -> Result<Arc<dyn FileInput>> {
+    fn open_file(&self, file: FileRef<'_>) -> Result<Arc<dyn FileInput>> {
         Ok(Arc::new(ObjectFile {
-            size_bytes: self.size(path)?,
+            size_bytes: file.size_bytes,
             bucket: self.bucket.clone(),
-            name: self.name(path).to_string(),
+            name: self.name(file.path).to_string(),
         }))
     }
 
@@ -135,6 +135,7 @@ impl FileSystem for ObjectFiles {
     fn discard(&self, file: &FileCommittable) -> Result<()> {
         match file {
             FileCommittable::Upload(upload) => self.bucket.abort_upload(upload),
+            FileCommittable::Uncompacted(part) => self.remove(&part.path()),
             _ => Ok(()),
         }
     }
@@ -147,6 +148,14 @@ impl FileSystem for ObjectFiles {
         let objects = self.bucket.list(self.name(folder))?;
         let names = objects.into_iter().map(|o| o.name).filter(|n| is_old(n));
         self.bucket.delete_all(names.collect())
+    }
+
+    fn exists(&self, path: &str) -> Result<bool> {
+        Ok(self.bucket.stat(self.name(path))?.is_some())
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        self.bucket.delete_all(vec![self.name(path).to_string()])
     }
 
     fn mark(&self, path: &str) -> Result<()> {
