@@ -15,7 +15,7 @@
 //! | `worker`, `timers` | a worker's loop, processing time |
 //! | [`checkpoint`], `enumerator`, [`restore`] | consistent cuts, and starting from one |
 //! | [`runner`], [`restart`], [`config`] | attempts: starting again after failures |
-//! | `simulation` | one worker at a time, by a seed |
+//! | [`simulation`] | one worker at a time, by a seed, with faults by a plan |
 //! | [`testing`] | the harness for operators |
 //!
 //! Timely's timestamp is the checkpoint's epoch; event time is data: watermarks travel in-band.
@@ -42,7 +42,7 @@ pub mod restart;
 pub mod restore;
 pub mod runner;
 mod sender;
-mod simulation;
+pub mod simulation;
 mod source_host;
 pub mod testing;
 mod timers;
@@ -58,4 +58,7 @@ pub use execute::{SimulatedRun, execute, execute_simulated};
 pub use job::{JobHandle, JobOutcome, JobProgress, JobReport, NodeMetrics};
 pub use options::JobOptions;
 pub use prepare::check_state;
-pub use runner::{JobEvent, JobSettings, RunningJob, finished_job, forget_job, run_job};
+pub use runner::{
+    JobEvent, JobSettings, RunningJob, finished_job, forget_job, run_job, simulate_job,
+};
+pub use simulation::{BeforeTurn, Random, Simulation, SimulationPlan};

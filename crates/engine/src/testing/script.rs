@@ -43,6 +43,12 @@ impl ScriptSource {
         }
     }
 
+    /// Its rows are all `+I`.
+    pub fn append_only(mut self) -> Self {
+        self.mode = ChangelogMode::APPEND;
+        self
+    }
+
     /// The source does not end: after its scripts it waits.
     pub fn unbounded(mut self) -> Self {
         self.is_bounded = false;
