@@ -41,12 +41,16 @@ enum Task {
     Systems { name: String },
     /// Write the pages about connectors and formats from their lists of options.
     Docs,
-    /// The long forms of tests: kills of jobs between files, then 50 kills of a job between Kafka
-    /// topics and 10 restarts of the broker.
+    /// The long forms of tests: simulated jobs with faults, kills of jobs between files, then 50
+    /// kills of a job between Kafka topics and 10 restarts of the broker.
     Soak {
-        /// The seed of the jobs between files; with it a failure comes again.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
+        /// The one seed that is simulated, and the seed of the jobs between files; with it a
+        /// failure comes again.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Seeds that are simulated without one of them being given.
+        #[arg(long, default_value_t = 50_000)]
+        seeds: u64,
         /// Kills for each of the nine jobs between files.
         #[arg(long, default_value_t = 24)]
         kills: u64,
@@ -65,56 +69,46 @@ fn main() -> Result<()> {
         Task::Deps => deps::check(&root),
         Task::Tidy { update } => tidy::check(&root, update),
         Task::Slt { filter, bless } => {
-            let env = if bless {
-                vec![("FLOTT_BLESS", "1")]
-            } else {
-                Vec::new()
-            };
-            let mut args = vec![
-                "test",
-                "--release",
-                "-p",
-                "flott-testkit",
-                "--test",
-                "slt",
-                "--",
-            ];
-            args.extend(filter.as_deref());
-            run(&root, "cargo", &args, &env)
+            let env: &[_] = if bless { &[("FLOTT_BLESS", "1")] } else { &[] };
+            run_test(&root, "slt", filter.as_deref(), env)
         }
         Task::Systems { name } => systems::get(&name),
         Task::Docs => {
             let args = ["run", "--release", "--", "docs", "docs"];
             run(&root, "cargo", &args, &[])
         }
-        Task::Soak { seed, kills } => soak(&root, seed, kills),
-        Task::Oracle { filter } => {
-            let mut args = vec![
-                "test",
-                "--release",
-                "-p",
-                "flott-testkit",
-                "--test",
-                "oracle",
-                "--",
-            ];
-            args.extend(filter.as_deref());
-            run(&root, "cargo", &args, &[])
-        }
+        Task::Soak { seed, seeds, kills } => soak(&root, seed, seeds, kills),
+        Task::Oracle { filter } => run_test(&root, "oracle", filter.as_deref(), &[]),
     }
 }
 
-fn soak(root: &Path, seed: u64, kills: u64) -> Result<()> {
-    let args = ["test", "--release", "-p", "flott-cli", "--test"];
-    let (seed, kills) = (seed.to_string(), kills.to_string());
+fn soak(root: &Path, seed: Option<u64>, seeds: u64, kills: u64) -> Result<()> {
+    let simulated = match seed {
+        Some(seed) => ("FLOTT_SIM_SEED", seed.to_string()),
+        None => ("FLOTT_SIM_SEEDS", seeds.to_string()),
+    };
+    let simulated = (simulated.0, simulated.1.as_str());
+    run_test(root, "simulation", None, &[simulated])?;
+    let (seed, kills) = (seed.unwrap_or(1).to_string(), kills.to_string());
     let schedule = [
         ("FLOTT_CHAOS_SEED", seed.as_str()),
         ("FLOTT_CHAOS_KILLS", kills.as_str()),
     ];
-    run(root, "cargo", &[&args[..], &["chaos"]].concat(), &schedule)?;
-    let kafka = ["systems", "--", "kills_and_restarts"];
-    let args = [&args[..], &kafka].concat();
-    run(root, "cargo", &args, &[("FLOTT_SOAK", "1")])
+    run_test(root, "chaos", None, &schedule)?;
+    run_test(
+        root,
+        "systems",
+        Some("kills_and_restarts"),
+        &[("FLOTT_SOAK", "1")],
+    )
+}
+
+/// Runs one test target, as the README's test command builds it: other flags would choose other
+/// features of the dependencies and build them again.
+fn run_test(root: &Path, test: &str, filter: Option<&str>, env: &[(&str, &str)]) -> Result<()> {
+    let mut args = vec!["test", "--release", "--workspace", "--test", test];
+    args.extend(filter.iter().flat_map(|filter| ["--", filter]));
+    run(root, "cargo", &args, env)
 }
 
 fn check(root: &Path) -> Result<()> {

@@ -65,7 +65,7 @@ fn chunk(seeds: std::ops::Range<u64>, expected: &Expected) -> Result<(), Failed>
 
 fn once(seed: u64, expected: &Expected) -> Result<Life, Failed> {
     live(seed, expected).map_err(|e| {
-        format!("seed {seed}: {e:#}\nagain: FLOTT_SIM_SEED={seed} cargo test --release -p flott-testkit --test simulation").into()
+        format!("seed {seed}: {e:#}\nagain: FLOTT_SIM_SEED={seed} cargo test --release --workspace --test simulation").into()
     })
 }
 

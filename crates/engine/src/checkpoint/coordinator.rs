@@ -19,6 +19,7 @@ use super::stats::CheckpointStatus;
 use super::store::{StoreResult, StoreTarget, StoreTask, Stored, clean_up, manifest};
 use super::{Checkpoint, OperatorCheckpoint, SavepointRequest, SubtaskCheckpoint};
 use crate::job::JobState;
+use crate::migrate::check_state;
 
 pub(crate) type Committers = BTreeMap<NodeId, Box<dyn Committer>>;
 
@@ -87,7 +88,10 @@ impl<'a> Coordinator<'a> {
                     .insert(id, OperatorChain::new(max_parallelism));
                 continue;
             };
+            let is_migrated = check_state(&job.graph, node, operator)?.is_migrated();
             let chain = match &operator.chain {
+                // What comes next is said whole, in other columns.
+                _ if is_migrated => OperatorChain::new(max_parallelism),
                 Some(chain) => chain.clone(),
                 None => {
                     let mut chain = OperatorChain::new(max_parallelism);

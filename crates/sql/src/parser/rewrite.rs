@@ -3,6 +3,7 @@
 //! - A hint after a table becomes a made-up `PARTITION (…)` (see [`super::hints`]).
 //! - `PATTERN (…) WITHIN INTERVAL … DEFINE …` loses its WITHIN, which becomes the first definition
 //!   of the made-up symbol [`WITHIN_SYMBOL`].
+//! - `STATE OF job OPERATOR o` becomes the name of a table (see [`super::states`]).
 //! - `UNIQUE`, `::` and the like that Flink does not have are left to fail where they stand.
 
 use flott_core::{Error, Result};
@@ -12,6 +13,7 @@ use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace, Wo
 use super::dialect::FlinkDialect;
 use super::hints;
 use super::split::Piece;
+use super::states;
 use super::words::{is_word, location, word_token};
 
 /// The symbol whose "definition" is the interval of MATCH_RECOGNIZE's WITHIN.
@@ -30,7 +32,7 @@ pub(crate) fn tokens(piece: &Piece<'_>) -> Result<Vec<TokenWithSpan>> {
         token.span = Span::new(shifted(token.span.start), shifted(token.span.end));
     }
     refuse_foreign(&tokens)?;
-    Ok(move_within(mark_hints(tokens)))
+    Ok(states::name_states(move_within(mark_hints(tokens))))
 }
 
 fn lowercase_first(message: &str) -> String {

@@ -5,10 +5,10 @@ mod operator;
 
 use arrow::datatypes::SchemaRef;
 use flott_core::Result;
-use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::operator::{Operator, OperatorFactory, StateLayout};
 use flott_core::schema::Schema;
 
-use super::aggregate_table;
+use super::aggregate_table::{self, AggregateLayout, state_layout};
 use crate::aggregates::{AggregateCallConfig, Phase};
 
 /// `GROUP BY` (also `SELECT DISTINCT`: no calls), and aggregates without keys.
@@ -58,8 +58,25 @@ impl GroupAggregateConfig {
     }
 }
 
+impl GroupAggregateConfig {
+    fn layout(&self) -> AggregateLayout {
+        AggregateLayout::new(
+            &self.input_schema,
+            &self.key_columns,
+            &self.calls,
+            self.phase,
+            self.input_is_retracting,
+            &[],
+        )
+    }
+}
+
 impl OperatorFactory for GroupAggregateConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
         Ok(Box::new(operator::GroupAggregate::new(self.clone())?))
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        state_layout(operator::GROUPS, &self.layout(), true).map(Some)
     }
 }
