@@ -41,12 +41,16 @@ enum Task {
     Systems { name: String },
     /// Write the pages about connectors and formats from their lists of options.
     Docs,
-    /// The long forms of tests: kills of jobs between files, then 50 kills of a job between Kafka
-    /// topics and 10 restarts of the broker.
+    /// The long forms of tests: simulated jobs with faults, kills of jobs between files, then 50
+    /// kills of a job between Kafka topics and 10 restarts of the broker.
     Soak {
-        /// The seed of the jobs between files; with it a failure comes again.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
+        /// The one seed that is simulated, and the seed of the jobs between files; with it a
+        /// failure comes again.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Seeds that are simulated without one of them being given.
+        #[arg(long, default_value_t = 50_000)]
+        seeds: u64,
         /// Kills for each of the nine jobs between files.
         #[arg(long, default_value_t = 24)]
         kills: u64,
@@ -84,7 +88,7 @@ fn main() -> Result<()> {
             let args = ["run", "--release", "--", "docs", "docs"];
             run(&root, "cargo", &args, &[])
         }
-        Task::Soak { seed, kills } => soak(&root, seed, kills),
+        Task::Soak { seed, seeds, kills } => soak(&root, seed, seeds, kills),
         Task::Fuzz {
             format,
             seed,
@@ -94,8 +98,14 @@ fn main() -> Result<()> {
     }
 }
 
-fn soak(root: &Path, seed: u64, kills: u64) -> Result<()> {
-    let (seed, kills) = (seed.to_string(), kills.to_string());
+fn soak(root: &Path, seed: Option<u64>, seeds: u64, kills: u64) -> Result<()> {
+    let simulated = match seed {
+        Some(seed) => ("FLOTT_SIM_SEED", seed.to_string()),
+        None => ("FLOTT_SIM_SEEDS", seeds.to_string()),
+    };
+    let simulated = (simulated.0, simulated.1.as_str());
+    run_test(root, "simulation", None, &[simulated])?;
+    let (seed, kills) = (seed.unwrap_or(1).to_string(), kills.to_string());
     let schedule = [
         ("FLOTT_CHAOS_SEED", seed.as_str()),
         ("FLOTT_CHAOS_KILLS", kills.as_str()),

@@ -36,6 +36,9 @@ pub enum Request {
     /// Stop with a last checkpoint and, where there is a folder, with a savepoint.
     Stop {
         folder: Option<String>,
+        /// With a savepoint, also where no folder is given: in the configured one.
+        #[serde(default)]
+        savepoint: bool,
         #[serde(default)]
         drain: bool,
     },
@@ -69,6 +72,9 @@ pub struct Refusal {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobStatus {
     pub job: String,
+    /// What the job is called in its graph.
+    #[serde(default)]
+    pub job_name: String,
     pub process: u32,
     /// When this process started it, in ms since 1970.
     pub start_time_ms: i64,
@@ -101,10 +107,14 @@ mod tests {
     fn requests_and_answers_are_lines_of_json() {
         let stop = Request::Stop {
             folder: None,
+            savepoint: false,
             drain: true,
         };
         let text = serde_json::to_string(&stop).unwrap();
-        assert_eq!(text, r#"{"op":"stop","folder":null,"drain":true}"#);
+        assert_eq!(
+            text,
+            r#"{"op":"stop","folder":null,"savepoint":false,"drain":true}"#
+        );
         assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), stop);
         let short = r#"{"op":"stop","folder":null}"#;
         let read: Request = serde_json::from_str(short).unwrap();

@@ -9,6 +9,8 @@ use flott_core::connector::Registry;
 use flott_core::options::parse_memory_size;
 use flott_sql::session::Session;
 
+use crate::jobs::{StateConnector, StateFolder};
+
 /// Options that every command has that runs statements.
 #[derive(Debug, Clone, Args)]
 pub struct JobArgs {
@@ -37,7 +39,20 @@ impl JobArgs {
     /// # Errors
     /// A define without `=`, or a memory size that is none.
     pub fn session(&self) -> Result<Session> {
-        let mut session = Session::new(registry(), Arc::new(SystemClock));
+        self.session_with(&StateFolder::new(None))
+    }
+
+    /// A session with these settings whose statements can ask these jobs.
+    ///
+    /// # Errors
+    /// As [`JobArgs::session`].
+    pub fn session_with(&self, jobs: &Arc<StateFolder>) -> Result<Session> {
+        let mut registry = registry();
+        registry
+            .connectors
+            .push(Arc::new(StateConnector(jobs.clone())));
+        let mut session = Session::new(registry, Arc::new(SystemClock));
+        session.set_jobs(jobs.clone());
         for define in &self.defines {
             let Some((key, value)) = define.split_once('=') else {
                 anyhow::bail!("-D {define}: write KEY=VALUE");

@@ -22,6 +22,7 @@ use flott_sql::session::{Session, StatementResult};
 use crate::control::ControlServer;
 use crate::durable::{Durability, describe, finished_at};
 use crate::environment::available_parallelism;
+use crate::jobs::StateFolder;
 use crate::output::ResultWriter;
 use crate::progress::Progress;
 use crate::snapshots::local_path;
@@ -66,11 +67,14 @@ pub struct Executor {
     is_cancelled: bool,
     is_stopped: bool,
     durability: Durability,
+    jobs: Arc<StateFolder>,
 }
 
 impl Executor {
-    pub fn new(session: Session, writer: Box<dyn ResultWriter>) -> Self {
+    /// `jobs` is what the session's statements ask about jobs.
+    pub fn new(session: Session, jobs: Arc<StateFolder>, writer: Box<dyn ResultWriter>) -> Self {
         Self {
+            jobs,
             session,
             writer,
             interrupt: Interrupt::install(),
@@ -126,11 +130,14 @@ impl Executor {
         let number = statement.index;
         self.durability.note(&statement.text);
         let parallelism = available_parallelism();
-        match self
-            .session
-            .execute(statement, parallelism)
-            .map_err(Failure::statement)?
-        {
+        let result = self.session.execute(statement, parallelism);
+        let done = self.run(number, result.map_err(Failure::statement)?);
+        self.jobs.take_notes();
+        done
+    }
+
+    fn run(&mut self, number: usize, result: StatementResult) -> Result<(), Failure> {
+        match result {
             StatementResult::Ok { message } => self
                 .writer
                 .done(number, &message)
@@ -202,7 +209,11 @@ impl Executor {
         }
         progress.clear();
         self.finish(&handle)?;
-        self.writer.end().map_err(|e| Failure::output(&e))
+        self.writer.end().map_err(|e| Failure::output(&e))?;
+        for note in self.jobs.take_notes() {
+            eprintln!("{note}");
+        }
+        Ok(())
     }
 
     fn run_insert(&mut self, number: usize, graph: JobGraph) -> Result<(), Failure> {
@@ -219,8 +230,9 @@ impl Executor {
             return written.map_err(|e| Failure::output(&e));
         }
         let place = Place::of(&settings);
+        let job_name = graph.name.clone();
         let job = run_job(graph, settings).map_err(Failure::statement)?;
-        let control = place.and_then(|place| place.serve(&name, &job));
+        let control = place.and_then(|place| place.serve((&name, &job_name), &job));
         let progress = Progress::start();
         loop {
             let has_ended = job.wait_timeout(TICK);
@@ -308,8 +320,9 @@ impl Place {
     }
 
     /// A job that cannot be controlled runs all the same.
-    fn serve(self, name: &str, job: &RunningJob) -> Option<ControlServer> {
-        let started = ControlServer::start(&self.folder, name, job.clone(), self.savepoint_dir);
+    fn serve(self, names: (&str, &str), job: &RunningJob) -> Option<ControlServer> {
+        let started = ControlServer::start(&self.folder, names, job.clone(), self.savepoint_dir);
+        let name = names.0;
         started
             .inspect_err(|error| {
                 eprintln!("warning: {name} cannot be controlled by other processes: {error}");

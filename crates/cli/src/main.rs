@@ -6,6 +6,7 @@ mod diagnostics;
 mod durable;
 mod environment;
 mod job;
+mod jobs;
 mod output;
 mod progress;
 mod snapshots;

@@ -50,6 +50,20 @@ pub struct StateColumn {
     pub data_type: String,
     /// A hash of where the values come from, whatever the column's name and position are.
     pub meaning: u64,
+    /// The column is the result of a call, kept as the call's partial state.
+    pub aggregate: Option<StateAggregate>,
+}
+
+/// An aggregate call whose partial states are kept: what it takes to make results of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateAggregate {
+    /// The function's SQL name.
+    pub function: String,
+    /// The arguments' types as text, as the function takes them.
+    pub arguments: Vec<String>,
+    pub is_distinct: bool,
+    /// Whether rows may be taken back.
+    pub is_retracting: bool,
 }
 
 /// A node of the job graph. Inputs stand before the node in [`JobGraph::nodes`].

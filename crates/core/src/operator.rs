@@ -8,6 +8,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+
 use crate::changelog::ChangelogBatch;
 use crate::clock::Clock;
 use crate::error::Result;
@@ -161,7 +164,54 @@ pub trait Operator: Send {
 /// Makes an operator's instance for each subtask.
 pub trait OperatorFactory: Send + Sync {
     fn create(&self) -> Result<Box<dyn Operator>>;
+
+    /// How the operator's tables hold the columns of its state; `None` where state of other columns
+    /// cannot be turned into the operator's own.
+    ///
+    /// # Errors
+    /// A defect: a configuration of which no operator can be made.
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        Ok(None)
+    }
 }
+
+/// How an operator's tables hold the columns of [`Node::state`](crate::graph::Node::state).
+#[derive(Debug, Clone, Default)]
+pub struct StateLayout {
+    pub tables: Vec<TableLayout>,
+    /// Why what was kept before cannot do without a column or call that is new; `None` where it can:
+    /// the column is NULL in old rows, the call has seen no rows yet.
+    pub refuses_new: Option<&'static str>,
+    /// State is forgotten after `table.exec.state.ttl`.
+    pub has_ttl: bool,
+}
+
+/// How one table of an operator holds columns of its state.
+#[derive(Debug, Clone)]
+pub enum TableLayout {
+    /// Whole rows of the input of the table's position: they are the last columns. Of several such
+    /// tables each has the columns whose names begin with the table's and a dot.
+    Rows {
+        table: &'static str,
+        types: Vec<DataType>,
+    },
+    /// Only the rows' keys: they are the last columns.
+    Keys {
+        table: &'static str,
+        types: Vec<DataType>,
+    },
+    /// Keys in columns named `key0`, `key1` …, partial states of calls in columns `agg0_0`,
+    /// `agg0_1`, `agg1_0` …; columns named [`TRAILING_COLUMNS`] stand behind them.
+    Aggregates {
+        table: &'static str,
+        keys: Vec<DataType>,
+        /// By call, the state of a group without rows: columns of one row.
+        empty: Vec<Vec<ArrayRef>>,
+    },
+}
+
+/// The columns behind partial states: a group's number of rows, and when it was last updated.
+pub const TRAILING_COLUMNS: [&str; 2] = ["num_rows", "updated_ms"];
 
 impl<F> OperatorFactory for F
 where

@@ -14,13 +14,11 @@ use crate::enumerator::JobEnumerator;
 use crate::job::{JobHandle, JobReport, JobState, panic_message};
 use crate::options::JobOptions;
 use crate::plan::{ChainPlan, plan_chains};
-use crate::simulation::{Baton, Random, Trace};
+use crate::simulation::{Baton, Random, Simulation, SimulationPlan, Trace};
 use crate::worker::run_worker;
 
 /// Turns without any event after which simulated time moves on, for each worker.
 const QUIET_TURNS: u64 = 60;
-/// Turns between checkpoints in a simulation that takes any.
-const CHECKPOINT_TURNS: u64 = 12;
 
 /// Starts a job on threads of this process.
 ///
@@ -48,24 +46,46 @@ pub struct SimulatedRun {
 ///
 /// # Errors
 /// As [`execute`] and [`JobHandle::wait`]; a job that waits for ever is an internal error.
-pub fn execute_simulated(
-    graph: JobGraph,
-    mut options: JobOptions,
-    seed: u64,
-) -> Result<SimulatedRun> {
-    let clock = ManualClock::at_ms(0);
-    options.clock = clock.clone();
-    let (state, committers) = make_ready(graph, options, Some(Trace::default()))?;
-    let job = state.clone();
-    let handle = spawn_job(state.clone(), move || {
-        run_simulated(&job, committers, &clock, seed)
-    })?;
+pub fn execute_simulated(graph: JobGraph, options: JobOptions, seed: u64) -> Result<SimulatedRun> {
+    let simulation = Simulation::new(seed, ManualClock::at_ms(0));
+    let handle = start_simulated(graph, options, simulation, |_| {})?;
     let report = handle.wait()?;
-    let trace = state.trace.as_ref();
+    let trace = handle.state.trace.as_ref();
     Ok(SimulatedRun {
         report,
         trace_hash: trace.map_or(0, Trace::hash),
         num_events: trace.map_or(0, Trace::num_events),
+    })
+}
+
+/// As [`execute`], for one attempt of a job that a plan lets run into faults.
+///
+/// # Errors
+/// As [`execute`].
+pub(crate) fn execute_planned(
+    graph: JobGraph,
+    options: JobOptions,
+    plan: &Arc<dyn SimulationPlan>,
+) -> Result<JobHandle> {
+    let told = plan.clone();
+    start_simulated(graph, options, plan.next_attempt(), move |trace_hash| {
+        told.attempt_over(trace_hash);
+    })
+}
+
+fn start_simulated(
+    graph: JobGraph,
+    mut options: JobOptions,
+    simulation: Simulation,
+    over: impl FnOnce(u64) + Send + 'static,
+) -> Result<JobHandle> {
+    options.clock = simulation.clock.clone();
+    let (state, committers) = make_ready(graph, options, Some(Trace::default()))?;
+    let job = state.clone();
+    spawn_job(state, move || {
+        let result = run_simulated(&job, committers, simulation);
+        over(job.trace.as_ref().map_or(0, Trace::hash));
+        result
     })
 }
 
@@ -174,10 +194,10 @@ fn run(job: &Arc<JobState>, committers: Committers) -> Result<JobReport> {
 fn run_simulated(
     job: &Arc<JobState>,
     committers: Committers,
-    clock: &ManualClock,
-    seed: u64,
+    mut simulation: Simulation,
 ) -> Result<JobReport> {
     let mut coordinator = Coordinator::start(job, committers, true)?;
+    coordinator.store_turns = simulation.store_turns;
     let num_workers = job.options.parallelism;
     let baton = Baton::new(num_workers);
     let (on_worker, workers_baton) = (job.clone(), baton.clone());
@@ -186,11 +206,15 @@ fn run_simulated(
     })
     .map_err(Error::internal)?;
     baton.wait_for_all();
-    let mut random = Random::new(seed);
+    let mut random = Random::new(simulation.seed);
     let (mut turn, mut quiet_since, mut last_events) = (0u64, 0u64, 0u64);
     while baton.give(random.draw()) {
         turn += 1;
-        if job.options.checkpoints.interval.is_some() && turn % CHECKPOINT_TURNS == 0 {
+        if !job.is_stopped() {
+            follow(job, (simulation.before_turn)(turn));
+        }
+        let is_due = turn.is_multiple_of(simulation.checkpoint_turns.max(1));
+        if job.options.checkpoints.interval.is_some() && is_due {
             follow(job, job.checkpoints.trigger(job, None).map(drop));
         }
         if !job.is_stopped() {
@@ -202,7 +226,7 @@ fn run_simulated(
         }
         if turn - quiet_since > QUIET_TURNS * num_workers as u64 {
             quiet_since = turn;
-            pass_time(job, &baton, clock);
+            pass_time(job, &baton, &simulation.clock);
         }
     }
     drop(guards.join());

@@ -14,8 +14,9 @@
 //! | `flow` | sources wait while too many bytes are under way |
 //! | `worker`, `timers` | a worker's loop, processing time |
 //! | [`checkpoint`], `enumerator`, [`restore`] | consistent cuts, and starting from one |
+//! | [`migrate`] | state of a query that has changed since |
 //! | [`runner`], [`restart`], [`config`] | attempts: starting again after failures |
-//! | `simulation` | one worker at a time, by a seed |
+//! | [`simulation`] | one worker at a time, by a seed, with faults by a plan |
 //! | [`testing`] | the harness for operators |
 //!
 //! Timely's timestamp is the checkpoint's epoch; event time is data: watermarks travel in-band.
@@ -33,6 +34,7 @@ mod inputs;
 pub mod invariants;
 mod job;
 mod message;
+pub mod migrate;
 mod operator_host;
 mod options;
 pub mod partition;
@@ -42,7 +44,7 @@ pub mod restart;
 pub mod restore;
 pub mod runner;
 mod sender;
-mod simulation;
+pub mod simulation;
 mod source_host;
 pub mod testing;
 mod timers;
@@ -56,6 +58,9 @@ pub use collect::CollectSink;
 pub use config::{CheckpointConfig, DurabilityConfig};
 pub use execute::{SimulatedRun, execute, execute_simulated};
 pub use job::{JobHandle, JobOutcome, JobProgress, JobReport, NodeMetrics};
+pub use migrate::{StateFit, check_state};
 pub use options::JobOptions;
-pub use prepare::check_state;
-pub use runner::{JobEvent, JobSettings, RunningJob, finished_job, forget_job, run_job};
+pub use runner::{
+    JobEvent, JobSettings, RunningJob, finished_job, forget_job, run_job, simulate_job,
+};
+pub use simulation::{BeforeTurn, Random, Simulation, SimulationPlan};

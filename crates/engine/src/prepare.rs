@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use timely::scheduling::SyncActivator;
 
-use flott_core::graph::{Node, NodeId, NodeKind, StateColumn};
+use flott_core::graph::{NodeId, NodeKind};
 use flott_core::operator::{OperatorContext, OperatorHost};
 use flott_core::sink::WriterContext;
 use flott_core::source::{ReaderContext, Waker};
@@ -15,6 +15,7 @@ use crate::chain::{Chain, Link, Outbox, Place, SinkTail, Tail};
 use crate::checkpoint::OperatorCheckpoint;
 use crate::invariants::OutputCheck;
 use crate::job::JobState;
+use crate::migrate::check_state;
 use crate::plan::ChainPlan;
 use crate::restore::{deal, redistribute};
 use crate::source_host::SourceHead;
@@ -40,30 +41,6 @@ fn place(job: &Arc<JobState>, plan: &ChainPlan, node: NodeId, subtask: usize) ->
         metrics: job.metrics[node][subtask].clone(),
         job: job.clone(),
     }
-}
-
-/// Refuses state of other columns than the operator's, which would be misread.
-///
-/// # Errors
-/// A user error `STATE_SCHEMA` that names the columns of both.
-pub fn check_state(node: &Node, checkpoint: &OperatorCheckpoint) -> Result<()> {
-    let is_empty = checkpoint.subtasks.iter().all(|s| s.state.is_empty());
-    if is_empty || checkpoint.columns == node.state {
-        return Ok(());
-    }
-    let names = |columns: &[StateColumn]| {
-        let texts = columns
-            .iter()
-            .map(|c| format!("{} {}", c.name, c.data_type));
-        texts.collect::<Vec<_>>().join(", ")
-    };
-    let message = format!(
-        "the state of {} has the columns ({}), which the query does not keep any more: it keeps ({}); start without the state",
-        node.name,
-        names(&checkpoint.columns),
-        names(&node.state)
-    );
-    Err(Error::user("STATE_SCHEMA", message))
 }
 
 fn restored(job: &JobState, node: NodeId) -> Option<&OperatorCheckpoint> {
@@ -217,18 +194,23 @@ fn prepare_link(
         let mut operator = factory.create()?;
         operator.open(&context)?;
         if let Some(checkpoint) = restored(job, place.node) {
-            check_state(&job.graph.nodes[place.node], checkpoint)?;
+            let fit = check_state(&job.graph, &job.graph.nodes[place.node], checkpoint)?;
             let states: Vec<_> = checkpoint
                 .subtasks
                 .iter()
                 .map(|s| s.state.clone())
                 .collect();
-            operator.restore(redistribute(
+            let state = redistribute(
                 &states,
                 context.subtask,
                 context.parallelism,
                 max_parallelism,
-            )?)?;
+            )?;
+            operator.restore(fit.apply(state)?)?;
+            if fit.is_migrated() {
+                // The chain below is of the former columns: it begins anew.
+                operator.restart_snapshots();
+            }
         }
         Ok(operator)
     })?;

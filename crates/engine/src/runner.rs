@@ -18,10 +18,11 @@ use flott_state::storage::{CheckpointStore, Manifest, StoragePlace, read_savepoi
 
 use crate::checkpoint::{Checkpoint, CheckpointStorage, SavepointTicket};
 use crate::config::DurabilityConfig;
-use crate::execute::execute;
+use crate::execute::{execute, execute_planned};
 use crate::job::{JobHandle, JobOutcome, JobReport};
 use crate::options::JobOptions;
 use crate::restart::Restarts;
+use crate::simulation::SimulationPlan;
 
 /// Events that wait to be read, at most.
 const MAX_EVENTS: usize = 1000;
@@ -117,6 +118,27 @@ fn open_place(settings: &JobSettings) -> Result<Option<StoragePlace>> {
 /// What the first attempt reports before it runs: a graph or options that cannot be run, a store
 /// that cannot be used, state that no operator claims.
 pub fn run_job(graph: JobGraph, settings: JobSettings) -> Result<RunningJob> {
+    start(graph, settings, None)
+}
+
+/// As [`run_job`], each attempt simulated by the plan. The job's clock, sources, sinks and storage
+/// are to be deterministic too, and the delays of its restarts 0.
+///
+/// # Errors
+/// As [`run_job`].
+pub fn simulate_job(
+    graph: JobGraph,
+    settings: JobSettings,
+    plan: Arc<dyn SimulationPlan>,
+) -> Result<RunningJob> {
+    start(graph, settings, Some(plan))
+}
+
+fn start(
+    graph: JobGraph,
+    settings: JobSettings,
+    simulation: Option<Arc<dyn SimulationPlan>>,
+) -> Result<RunningJob> {
     let has_checkpoints =
         settings.durability.checkpoints.interval.is_some() || settings.job_id.is_some();
     let place = match open_place(&settings)? {
@@ -149,6 +171,7 @@ pub fn run_job(graph: JobGraph, settings: JobSettings) -> Result<RunningJob> {
         num_attempts: 0,
         rejected: BTreeSet::new(),
         restored: None,
+        simulation,
         shared: shared.clone(),
     };
     let handle = runner.start_attempt()?;
@@ -179,6 +202,7 @@ struct Runner {
     /// Checkpoints that turned out to be unreadable.
     rejected: BTreeSet<u64>,
     restored: Option<Restored>,
+    simulation: Option<Arc<dyn SimulationPlan>>,
     shared: Arc<Shared>,
 }
 
@@ -209,7 +233,11 @@ impl Runner {
             options.max_parallelism = manifest.max_parallelism;
             options.restore = Some(Arc::new(checkpoint));
         }
-        let handle = execute(self.graph.clone(), options)?;
+        let graph = self.graph.clone();
+        let handle = match &self.simulation {
+            None => execute(graph, options)?,
+            Some(plan) => execute_planned(graph, options, plan)?,
+        };
         let mut state = self.shared.state.lock();
         state.handle = Some(handle.clone());
         if state.is_cancelled {

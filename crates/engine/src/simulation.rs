@@ -2,17 +2,61 @@
 //!
 //! The workers are ordinary Timely workers in threads of their own, but each steps only while it
 //! holds the baton. What the hosts see is folded into a trace hash: the same seed must give the same
-//! hash.
+//! hash. A [`SimulationPlan`] lets attempts of a job fail at any turn and their state be stored
+//! slowly; faults of the store and of sinks are the business of whoever makes those.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
+use flott_core::Result;
+use flott_core::clock::ManualClock;
 use flott_core::graph::NodeId;
 use flott_core::hash::mix;
 
 use crate::job::JobState;
+
+/// Turns between checkpoints, unless the plan says otherwise.
+const CHECKPOINT_TURNS: u64 = 12;
+
+/// What befalls the attempts of a simulated job.
+pub trait SimulationPlan: Send + Sync {
+    /// How the next attempt is run.
+    fn next_attempt(&self) -> Simulation;
+
+    /// The attempt is over; the hash is of everything that has happened in it, in order.
+    fn attempt_over(&self, _trace_hash: u64) {}
+}
+
+/// Called before each turn, with its number; an error fails the attempt.
+pub type BeforeTurn = Box<dyn FnMut(u64) -> Result<()> + Send>;
+
+/// How one attempt of a job is simulated.
+pub struct Simulation {
+    /// Decides which worker steps next.
+    pub seed: u64,
+    /// Moves on when nothing is left to do at its present time.
+    pub clock: Arc<ManualClock>,
+    /// Turns between checkpoints, for jobs that take any.
+    pub checkpoint_turns: u64,
+    /// Turns that it takes until a complete cut is stored.
+    pub store_turns: u64,
+    pub before_turn: BeforeTurn,
+}
+
+impl Simulation {
+    /// Without faults.
+    pub fn new(seed: u64, clock: Arc<ManualClock>) -> Self {
+        Self {
+            seed,
+            clock,
+            checkpoint_turns: CHECKPOINT_TURNS,
+            store_turns: 0,
+            before_turn: Box::new(|_| Ok(())),
+        }
+    }
+}
 
 /// What hosts note in the trace.
 #[derive(Debug, Clone, Copy)]
@@ -79,8 +123,19 @@ struct BatonState {
 /// While it is held, no other worker does anything.
 pub struct Turn<'a>(&'a Baton);
 
+impl Turn<'_> {
+    /// The worker takes no other turn: this one ends with its membership.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What follows from the panic belongs to this turn, too.
+            return;
+        }
         self.0.state.lock().turn = None;
         self.0.changed.notify_all();
     }

@@ -10,7 +10,7 @@ use flott_core::{Error, Result};
 use crate::dataflow::{WorkerDataflow, build};
 use crate::job::{JobState, panic_message};
 use crate::prepare::prepare;
-use crate::simulation::Baton;
+use crate::simulation::{Baton, Turn};
 
 /// Tells the coordinator that a worker is done, however it ends.
 struct DoneGuard<'a>(&'a JobState);
@@ -48,22 +48,33 @@ fn run_dataflow(worker: &mut Worker, job: &Arc<JobState>, baton: Option<&Baton>)
         let runs_here = index < plan.parallelism;
         runs_here.then(|| prepare(job, plan, index)).transpose()
     });
-    let prepared = prepared.collect::<Result<Vec<_>>>()?;
+    let prepared = match prepared.collect::<Result<Vec<_>>>() {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            turn.into_iter().for_each(Turn::keep);
+            return Err(error);
+        }
+    };
     let dataflow = build(worker, job, prepared);
     drop(turn);
     let mut num_signals = 0;
-    while worker.has_dataflows() && !job.is_stopped() {
-        match baton {
-            None => step(worker, job, &dataflow, &mut num_signals),
-            Some(baton) => {
-                let _turn = baton.take(index);
-                look_around(job, &dataflow, &mut num_signals);
-                worker.step();
-                baton.set_next_timer(index, dataflow.timers.next_ms());
-            }
+    let Some(baton) = baton else {
+        while worker.has_dataflows() && !job.is_stopped() {
+            step(worker, job, &dataflow, &mut num_signals);
         }
+        return Ok(());
+    };
+    loop {
+        // The end, too, is seen in a turn: when, the seed decides.
+        let turn = baton.take(index);
+        if !worker.has_dataflows() || job.is_stopped() {
+            turn.keep();
+            return Ok(());
+        }
+        look_around(job, &dataflow, &mut num_signals);
+        worker.step();
+        baton.set_next_timer(index, dataflow.timers.next_ms());
     }
-    Ok(())
 }
 
 fn step(worker: &mut Worker, job: &JobState, dataflow: &WorkerDataflow, num_signals: &mut u64) {

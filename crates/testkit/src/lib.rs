@@ -1,3 +1,4 @@
 //! Test tools, not published: the stream-test runner.
 
+pub mod sim;
 pub mod slt;

@@ -75,7 +75,11 @@ pub fn stop(args: &StopArgs) -> ExitCode {
     let request = || {
         let folder = args.savepoint.as_deref().map(absolute).transpose()?;
         let drain = args.drain;
-        let path = args.target.send(&Request::Stop { folder, drain })?;
+        let path = args.target.send(&Request::Stop {
+            savepoint: folder.is_some(),
+            folder,
+            drain,
+        })?;
         print(&format!("{} has stopped: {path}\n", args.target.name))
     };
     diagnostics::exit_of(request().map(|()| ExitCode::SUCCESS))
@@ -127,6 +131,8 @@ fn absolute(folder: &str) -> Result<String> {
 #[derive(Debug, Serialize)]
 pub struct JobReport {
     pub job: String,
+    /// What it is called in its graph.
+    pub job_name: Option<String>,
     /// `running`, `finished`, `stopped`; `unknown` where running jobs cannot be asked.
     pub status: &'static str,
     pub checkpoint: Option<u64>,
@@ -172,6 +178,7 @@ fn report(dir: &str, root: &StoragePlace, job: String) -> Result<JobReport> {
     };
     let mut report = JobReport {
         job,
+        job_name: running.as_ref().map(|r| r.job_name.clone()),
         status,
         checkpoint: None,
         checkpoint_time_ms: None,
@@ -188,6 +195,9 @@ fn report(dir: &str, root: &StoragePlace, job: String) -> Result<JobReport> {
     }
     match latest(root, &report.job) {
         Ok(Some(found)) => {
+            report
+                .job_name
+                .get_or_insert(found.manifest.job_name.clone());
             report.checkpoint = Some(found.manifest.checkpoint_id);
             report.checkpoint_time_ms = Some(found.manifest.completion_time_ms);
             report.state_bytes = Some(found.manifest.state_size_bytes());

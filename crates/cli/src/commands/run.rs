@@ -12,6 +12,7 @@ use crate::diagnostics;
 use crate::durable::{Durability, DurableArgs};
 use crate::environment::JobArgs;
 use crate::job::Executor;
+use crate::jobs::StateFolder;
 use crate::output::{OutputFormat, writer};
 
 #[derive(Debug, Args)]
@@ -37,7 +38,8 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Ok(source) => source,
         Err(error) => return fail(&format!("{name}: {error}")),
     };
-    let session = match args.job.session() {
+    let jobs = StateFolder::new(args.durable.state_dir.clone());
+    let session = match args.job.session_with(&jobs) {
         Ok(session) => session,
         Err(error) => return fail(&error.to_string()),
     };
@@ -50,7 +52,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Ok(durability) => durability,
         Err(error) => return fail(&error.to_string()),
     };
-    let mut executor = Executor::new(session, writer(args.format, out));
+    let mut executor = Executor::new(session, jobs, writer(args.format, out));
     executor.set_durability(durability);
     let mut exit = ExitCode::SUCCESS;
     for statement in parse_script_tolerant(&source) {

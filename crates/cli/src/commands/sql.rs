@@ -15,6 +15,7 @@ use reedline::{
 use crate::diagnostics;
 use crate::environment::JobArgs;
 use crate::job::Executor;
+use crate::jobs::StateFolder;
 use crate::output::{OutputFormat, writer};
 
 #[derive(Debug, Args)]
@@ -30,25 +31,30 @@ pub struct SqlArgs {
     /// How results are printed.
     #[arg(long, value_enum, default_value = "table")]
     format: OutputFormat,
+    /// The state folder whose jobs SHOW JOBS, STOP JOB and STATE OF mean.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<String>,
 }
 
 const HELP: &str = "\
 Statements end with ';'. With '\\G' instead, each row is printed with one column a line.
   SHOW TABLES; DESCRIBE t; EXPLAIN SELECT …;   look around
+  SHOW JOBS; SELECT * FROM STATE OF 'shop';     jobs of --state-dir, and what they keep
   SET 'execution.runtime-mode' = 'batch';       final results only
   HELP; CLEAR; QUIT;                            this text; an empty screen; the end
 Ctrl-C stops a running job, Ctrl-D ends the session.";
 
 /// Runs the command.
 pub fn run(args: &SqlArgs) -> ExitCode {
-    let session = match args.job.session() {
+    let jobs = StateFolder::new(args.state_dir.clone());
+    let session = match args.job.session_with(&jobs) {
         Ok(session) => session,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(diagnostics::EXIT_WRONG_STATEMENT);
         }
     };
-    let mut executor = Executor::new(session, writer(args.format, Box::new(stdout())));
+    let mut executor = Executor::new(session, jobs, writer(args.format, Box::new(stdout())));
     if let Some(file) = &args.file {
         let name = file.display().to_string();
         let exit = match std::fs::read_to_string(file) {
@@ -145,11 +151,14 @@ const KEYWORDS: &[&str] = &[
     "INSERT",
     "INTERVAL",
     "INTO",
+    "JOB",
+    "JOBS",
     "JOIN",
     "LEFT",
     "LIMIT",
     "NOT",
     "NULL",
+    "OPERATOR",
     "ORDER",
     "OVER",
     "PARTITION",
@@ -159,7 +168,9 @@ const KEYWORDS: &[&str] = &[
     "SESSION",
     "SET",
     "SHOW",
+    "STATE",
     "STATEMENT",
+    "STOP",
     "TABLE",
     "TABLES",
     "THEN",

@@ -12,6 +12,7 @@ use flott_core::{Error, Result};
 use crate::diagnostics;
 use crate::snapshots::{Found, StoreArgs, find};
 use report::SnapshotReport;
+pub use report::is_called;
 use sample::Sample;
 
 #[derive(Debug, Args)]

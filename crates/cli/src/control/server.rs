@@ -29,14 +29,14 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Serves `job` at the socket in its folder. `savepoint_dir` is where savepoints go without a
+    /// Serves `job`, with its id and its graph's name, at the socket in its folder. `savepoint_dir` is where savepoints go without a
     /// folder of their own.
     ///
     /// # Errors
     /// An external error when the socket cannot be made.
     pub fn start(
         folder: &Path,
-        name: &str,
+        (name, job_name): (&str, &str),
         job: RunningJob,
         savepoint_dir: Option<String>,
     ) -> Result<Self> {
@@ -44,6 +44,7 @@ impl ControlServer {
         let (stop, stopped) = bounded(0);
         let service = Service {
             name: name.to_string(),
+            job_name: job_name.to_string(),
             job,
             savepoint_dir,
             start_time_ms: SystemClock.now_ms(),
@@ -72,6 +73,7 @@ impl Drop for ControlServer {
 
 struct Service {
     name: String,
+    job_name: String,
     job: RunningJob,
     savepoint_dir: Option<String>,
     start_time_ms: i64,
@@ -128,8 +130,16 @@ impl Service {
                 let folder = folder.ok_or_else(no_folder)?;
                 self.job.trigger_savepoint(folder)?
             }
-            Request::Stop { folder, drain } => match folder.as_ref() {
+            Request::Stop {
+                folder,
+                savepoint,
+                drain,
+            } => match folder
+                .as_ref()
+                .or(self.savepoint_dir.as_ref().filter(|_| *savepoint))
+            {
                 Some(folder) => self.job.stop_with_savepoint(folder, *drain)?,
+                None if *savepoint => return Err(no_folder()),
                 None => self.job.stop_with_checkpoint(*drain)?,
             },
         };
@@ -144,6 +154,7 @@ impl Service {
         let last = complete.find(|c| c.status == Status::Completed);
         Ok(JobStatus {
             job: self.name.clone(),
+            job_name: self.job_name.clone(),
             process: std::process::id(),
             start_time_ms: self.start_time_ms,
             num_restarts: self.job.num_restarts(),

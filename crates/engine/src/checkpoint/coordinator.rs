@@ -19,6 +19,7 @@ use super::stats::CheckpointStatus;
 use super::store::{StoreResult, StoreTarget, StoreTask, Stored, clean_up, manifest};
 use super::{Checkpoint, OperatorCheckpoint, SavepointRequest, SubtaskCheckpoint};
 use crate::job::JobState;
+use crate::migrate::check_state;
 
 pub(crate) type Committers = BTreeMap<NodeId, Box<dyn Committer>>;
 
@@ -43,6 +44,10 @@ pub(crate) struct Coordinator<'a> {
     pub(super) pending: Option<Pending>,
     /// Simulated: state is stored on the calling thread, and somebody else triggers.
     is_simulated: bool,
+    /// Simulated: the steps between a complete cut and its being stored.
+    pub(crate) store_turns: u64,
+    /// Simulated: what is to be stored after so many steps more.
+    delayed: Option<(StoreTask, u64)>,
     last_trigger_ms: i64,
     last_end_ms: i64,
     num_failures_in_row: u64,
@@ -67,6 +72,8 @@ impl<'a> Coordinator<'a> {
             uncommitted: BTreeMap::new(),
             pending: None,
             is_simulated,
+            store_turns: 0,
+            delayed: None,
             last_trigger_ms: now_ms,
             last_end_ms: now_ms,
             num_failures_in_row: 0,
@@ -81,7 +88,10 @@ impl<'a> Coordinator<'a> {
                     .insert(id, OperatorChain::new(max_parallelism));
                 continue;
             };
+            let is_migrated = check_state(&job.graph, node, operator)?.is_migrated();
             let chain = match &operator.chain {
+                // What comes next is said whole, in other columns.
+                _ if is_migrated => OperatorChain::new(max_parallelism),
                 Some(chain) => chain.clone(),
                 None => {
                     let mut chain = OperatorChain::new(max_parallelism);
@@ -106,6 +116,11 @@ impl<'a> Coordinator<'a> {
     /// # Errors
     /// What fails the job: a committer's error, too many failed checkpoints.
     pub fn step(&mut self) -> Result<()> {
+        match self.delayed.take() {
+            Some((task, 0)) => self.store_here(task)?,
+            Some((task, turns)) => self.delayed = Some((task, turns - 1)),
+            None => {}
+        }
         let stored = self.job.checkpoints.collected().stored.take();
         if let Some(result) = stored {
             self.on_stored(result)?;
@@ -256,18 +271,33 @@ impl<'a> Coordinator<'a> {
         });
         match task {
             None => self.store_nowhere(),
+            Some(task) if self.is_simulated && self.store_turns == 0 => self.store_here(task),
             Some(task) if self.is_simulated => {
-                let (storage, is_first) = (task.storage.clone(), self.num_complete == 0);
-                let result = task.run();
-                let is_complete = result.outcome.is_ok();
-                self.on_stored(result)?;
-                if is_complete {
-                    clean_up(&storage, is_first);
-                }
+                self.job.checkpoints.collected().is_storing = true;
+                self.delayed = Some((task, self.store_turns));
                 Ok(())
             }
             Some(task) => self.store_beside(task),
         }
+    }
+
+    /// Stores what a simulation has put off.
+    pub(super) fn store_delayed(&mut self) -> Result<()> {
+        match self.delayed.take() {
+            Some((task, _)) => self.store_here(task),
+            None => Ok(()),
+        }
+    }
+
+    fn store_here(&mut self, task: StoreTask) -> Result<()> {
+        let (storage, is_first) = (task.storage.clone(), self.num_complete == 0);
+        let result = task.run();
+        let is_complete = result.outcome.is_ok();
+        self.on_stored(result)?;
+        if is_complete {
+            clean_up(&storage, is_first);
+        }
+        Ok(())
     }
 
     fn store_nowhere(&mut self) -> Result<()> {

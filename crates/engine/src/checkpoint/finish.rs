@@ -18,6 +18,7 @@ impl Coordinator<'_> {
     /// # Errors
     /// The store's and the committers'.
     pub fn finish(mut self) -> Result<()> {
+        self.store_delayed()?;
         while self.pending.is_some() && !self.job.is_stopped() {
             let stored = self.job.checkpoints.collected().stored.take();
             match stored {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flott_core::graph::{JobGraph, StateColumn};
+use flott_core::graph::{JobGraph, StateAggregate, StateColumn};
 use flott_core::sink::Committable;
 use flott_core::source::Split;
 use flott_core::{Error, Result};
@@ -84,6 +84,12 @@ fn load_operator(
         name: column.name.clone(),
         data_type: column.data_type.clone(),
         meaning: u64::from_str_radix(&column.meaning, 16).unwrap_or(0),
+        aggregate: column.aggregate.as_ref().map(|call| StateAggregate {
+            function: call.function.clone(),
+            arguments: call.arguments.clone(),
+            is_distinct: call.is_distinct,
+            is_retracting: call.is_retracting,
+        }),
     });
     OperatorCheckpoint {
         columns: columns.collect(),

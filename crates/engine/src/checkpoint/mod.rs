@@ -38,7 +38,7 @@ pub use stats::{
     CheckpointHistory, CheckpointKind, CheckpointStats, CheckpointStatus, SubtaskStats,
 };
 use store::StoreTarget;
-pub use store::{CheckpointStorage, plan_fingerprint};
+pub use store::{CheckpointStorage, plan_fingerprint, state_ttl_ms};
 
 /// Everything a job needs to start again where it was.
 #[derive(Debug, Clone, Default)]

@@ -11,8 +11,8 @@ use flott_core::options::Options;
 use flott_core::{Error, Result};
 use flott_state::chain::OperatorChain;
 use flott_state::storage::manifest::{
-    ColumnManifest, FORMAT_VERSION, MANIFEST_NAME, OperatorKind, OperatorManifest, SnapshotKind,
-    SplitManifest, SubtaskManifest,
+    AggregateManifest, ColumnManifest, FORMAT_VERSION, MANIFEST_NAME, OperatorKind,
+    OperatorManifest, SnapshotKind, SplitManifest, SubtaskManifest,
 };
 use flott_state::storage::stored::{FileTarget, FileWriter};
 use flott_state::storage::{CheckpointStore, Manifest, StoragePlace};
@@ -212,6 +212,7 @@ pub(crate) fn manifest(
         plan_fingerprint: plan_fingerprint(graph),
         statements: storage.statements.iter().map(|s| masked(s)).collect(),
         is_final: false,
+        state_ttl_ms: Some(state_ttl_ms(&graph.config)),
         operators: operators.collect(),
     }
 }
@@ -254,8 +255,22 @@ fn masked(statement: &str) -> String {
     pieces.collect::<Vec<_>>().join("'")
 }
 
+/// A job's `table.exec.state.ttl`, in ms; 0 is none.
+pub fn state_ttl_ms(config: &Options) -> u64 {
+    let text = config.get("table.exec.state.ttl");
+    let ttl = text.and_then(flott_core::options::parse_duration);
+    ttl.map_or(0, |ttl| ttl.as_millis() as u64)
+}
+
 fn column_manifest(column: &StateColumn) -> ColumnManifest {
+    let aggregate = column.aggregate.as_ref();
     ColumnManifest {
+        aggregate: aggregate.map(|call| AggregateManifest {
+            function: call.function.clone(),
+            arguments: call.arguments.clone(),
+            is_distinct: call.is_distinct,
+            is_retracting: call.is_retracting,
+        }),
         name: column.name.clone(),
         data_type: column.data_type.clone(),
         meaning: format!("{:016x}", column.meaning),

@@ -43,6 +43,12 @@ impl ScriptSource {
         }
     }
 
+    /// Its rows are all `+I`.
+    pub fn append_only(mut self) -> Self {
+        self.mode = ChangelogMode::APPEND;
+        self
+    }
+
     /// The source does not end: after its scripts it waits.
     pub fn unbounded(mut self) -> Self {
         self.is_bounded = false;
@@ -78,9 +84,12 @@ impl TableSource for ScriptSource {
     fn create_reader(&self, context: ReaderContext) -> Result<Box<dyn SourceReader>> {
         let restored = context.restored.iter();
         let open = restored.map(|split| Ok((split.id.clone(), decode(&split.bytes)?)));
+        let mut open: Vec<(String, usize)> = open.collect::<Result<_>>()?;
+        // In the order in which they were handed out: later splits may hold later rows.
+        open.sort_by_key(|(id, _)| decode(id.as_bytes()).unwrap_or(usize::MAX));
         Ok(Box::new(ScriptReader {
             splits: self.splits.clone(),
-            open: open.collect::<Result<_>>()?,
+            open,
             provider: context.splits.clone(),
             subtask: context.subtask,
             clock: context.clock,

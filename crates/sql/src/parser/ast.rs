@@ -45,6 +45,8 @@ pub enum Statement {
     Show(Show),
     Describe(Describe),
     Explain(Explain),
+    /// `STOP JOB 'id' [WITH SAVEPOINT] [WITH DRAIN]`.
+    StopJob(StopJob),
     /// `ADD JAR`, `REMOVE JAR`: connectors are compiled in, so this does nothing.
     Jar {
         is_added: bool,
@@ -99,6 +101,8 @@ pub struct SourceQuery {
     pub query: Box<Query>,
     pub text: String,
     pub location: Location,
+    /// Whether it reads a job's state: `STATE OF`.
+    pub reads_state: bool,
 }
 
 /// An expression of a declaration.
@@ -460,6 +464,18 @@ pub enum Describe {
     Format {
         name: String,
     },
+    /// `DESCRIBE JOB 'id'`.
+    Job {
+        id: String,
+    },
+}
+
+/// `STOP JOB …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopJob {
+    pub id: String,
+    pub with_savepoint: bool,
+    pub with_drain: bool,
 }
 
 /// `EXPLAIN …`.

@@ -17,6 +17,7 @@
 //! | `FROM TABLE(f(…))` | `TableFactor::TableFunction` |
 //! | `FROM f(…)` | `TableFactor::Table` with `args` |
 //! | `LATERAL TABLE(f(x))` | `TableFactor::Function`, lateral, name `TABLE`, one argument: the call |
+//! | `STATE OF j OPERATOR o TABLE t` | a table of the name made up in `states` |
 //! | `UNNEST(x) WITH ORDINALITY` | `TableFactor::UNNEST` |
 //! | `t FOR SYSTEM_TIME AS OF x` | `TableFactor::Table`, `version` |
 //! | `t /*+ OPTIONS(…) */` | read with [`table_hints`]; ignore the table's `partitions` |
@@ -55,6 +56,7 @@ mod rewrite;
 mod show;
 mod split;
 mod statement;
+pub(crate) mod states;
 mod types;
 mod words;
 

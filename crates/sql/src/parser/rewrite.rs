@@ -4,6 +4,7 @@
 //! - `PATTERN (…) WITHIN INTERVAL … DEFINE …` loses its WITHIN, which becomes the first definition
 //!   of the made-up symbol [`WITHIN_SYMBOL`].
 //! - `VALUES 1, 2` gets its parentheses: a row of one value needs none in Flink.
+//! - `STATE OF job OPERATOR o` becomes the name of a table (see [`super::states`]).
 //! - `UNIQUE`, `::` and the like that Flink does not have are left to fail where they stand.
 
 use flott_core::{Error, Result};
@@ -13,6 +14,7 @@ use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace, Wo
 use super::dialect::FlinkDialect;
 use super::hints;
 use super::split::Piece;
+use super::states;
 use super::words::{is_word, location, word_token};
 
 /// The symbol whose "definition" is the interval of MATCH_RECOGNIZE's WITHIN.
@@ -31,7 +33,8 @@ pub(crate) fn tokens(piece: &Piece<'_>) -> Result<Vec<TokenWithSpan>> {
         token.span = Span::new(shifted(token.span.start), shifted(token.span.end));
     }
     refuse_foreign(&tokens)?;
-    Ok(enclose_values(move_within(mark_hints(tokens))))
+    let tokens = enclose_values(move_within(mark_hints(tokens)));
+    Ok(states::name_states(tokens))
 }
 
 fn lowercase_first(message: &str) -> String {

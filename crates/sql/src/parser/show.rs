@@ -126,7 +126,18 @@ impl Cursor<'_> {
 
     pub(crate) fn describe(&mut self) -> PResult<Statement> {
         self.parser.advance_token();
-        for what in ["MODEL", "CONNECTION", "JOB"] {
+        let is_job = self.parser.at_word("JOB");
+        if is_job
+            && matches!(
+                self.parser.peek_nth_token_ref(1).token,
+                Token::SingleQuotedString(_)
+            )
+        {
+            self.parser.advance_token();
+            let id = self.parser.string()?;
+            return Ok(Statement::Describe(Describe::Job { id }));
+        }
+        for what in ["MODEL", "CONNECTION"] {
             let is_kind = matches!(
                 self.parser.peek_nth_token_ref(1).token,
                 Token::Word(_) | Token::SingleQuotedString(_)

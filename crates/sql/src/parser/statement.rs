@@ -7,11 +7,12 @@ use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::ast::{
     ConflictStrategy, Insert, Name, OptionPair, PartitionItem, SourceExpr, SourceQuery, Statement,
+    StopJob,
 };
 use super::dialect::FlinkDialect;
 use super::split::Piece;
 use super::words::{Words, is_word, location};
-use super::{canonical, error, hints, rewrite};
+use super::{canonical, error, hints, rewrite, states};
 
 pub(crate) type PResult<T> = Result<T, ParserError>;
 
@@ -105,6 +106,7 @@ impl<'t> Cursor<'t> {
             "DESCRIBE" | "DESC" => self.describe(),
             "EXPLAIN" => self.explain(),
             "ADD" | "REMOVE" => self.jar(word == "ADD"),
+            "STOP" => self.stop_job(),
             _ => match unsupported(&word) {
                 Some(advice) => Ok(self.unsupported(&word, advice)),
                 None => self.unknown(&word),
@@ -200,6 +202,7 @@ impl<'t> Cursor<'t> {
             query,
             text: self.text_since(location),
             location,
+            reads_state: self.tokens_since(location).iter().any(states::is_marker),
         })
     }
 
@@ -374,6 +377,18 @@ impl<'t> Cursor<'t> {
         }
     }
 
+    fn stop_job(&mut self) -> PResult<Statement> {
+        self.parser.expect_words(&["STOP", "JOB"])?;
+        let id = self.parser.string()?;
+        let with_savepoint = self.parser.eat_words(&["WITH", "SAVEPOINT"]);
+        let with_drain = self.parser.eat_words(&["WITH", "DRAIN"]);
+        Ok(Statement::StopJob(StopJob {
+            id,
+            with_savepoint,
+            with_drain,
+        }))
+    }
+
     fn jar(&mut self, is_added: bool) -> PResult<Statement> {
         self.parser.advance_token();
         self.parser.expect_word("JAR")?;
@@ -446,7 +461,6 @@ fn unsupported(word: &str) -> Option<&'static str> {
         "CALL" => "there are no procedures",
         "COMPILE" => "run the statements themselves",
         "LOAD" | "UNLOAD" => "there is one module, with every function",
-        "STOP" => "stop a job with its client",
         _ => return None,
     })
 }

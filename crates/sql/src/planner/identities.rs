@@ -90,6 +90,7 @@ pub(super) fn over_identity(node: &Over, input: &Stream, name: String) -> (Label
             name: column.name.clone(),
             data_type: column.data_type.logical.to_string(),
             meaning: *call,
+            aggregate: None,
         });
     }
     let label = Label::new(name, uid).with_state(state);

@@ -210,6 +210,7 @@ impl Identity {
                 },
                 data_type: column.data_type.logical.to_string(),
                 meaning: *meaning,
+                aggregate: None,
             })
             .collect()
     }

@@ -68,6 +68,7 @@ impl Session {
                 let metadata = connector.metadata_columns();
                 describe_options(connector.options(), &metadata)
             }
+            Describe::Job { id } => self.describe_job(id),
             Describe::Format { name } => {
                 let format = self.registry().format(name)?;
                 describe_options(format.options(), &format.metadata_columns())

@@ -7,6 +7,7 @@
 //! | `create`, `table`, `like`, `alter`, `functions` | CREATE, DROP and ALTER |
 //! | `legacy_options` | options of tables as Flink wrote them before 1.11 |
 //! | `show`, `describe`, `show_create` | looking around |
+//! | [`jobs`] | jobs and their state, as far as the program that holds the session knows them |
 //! | `query` | queries and INSERTs, by binder, optimizer and planner |
 
 mod alter;
@@ -15,6 +16,7 @@ pub mod config;
 mod create;
 mod describe;
 mod functions;
+pub mod jobs;
 mod legacy_options;
 mod like;
 mod query;
@@ -39,8 +41,10 @@ use crate::functions::user::UserFunction;
 use crate::parser::ast::{Name, OptionPair, Statement};
 use crate::parser::{self, ParsedStatement};
 
+use crate::parser::states::StateOf;
 use catalog::{Catalogs, Object};
 use functions::Functions;
+use jobs::Jobs;
 pub use result::StatementResult;
 
 /// What statements run in: catalogs, configuration, functions, and the lists of connectors and
@@ -51,10 +55,14 @@ pub struct Session {
     catalogs: Catalogs,
     config: Options,
     functions: Functions,
+    jobs: Option<Arc<dyn Jobs>>,
 }
 
 impl CatalogReader for Session {
     fn resolve_table(&self, parts: &[String]) -> Result<Resolved> {
+        if let Some(state) = StateOf::parse(parts) {
+            return self.resolve_state(parts, &state);
+        }
         let (path, object) = self.catalogs.resolve(parts)?;
         Ok(match object {
             Object::Table(table) => Resolved::Table {
@@ -87,6 +95,7 @@ impl Session {
             catalogs: Catalogs::default(),
             config: Options::default(),
             functions: Functions::default(),
+            jobs: None,
         }
     }
 
@@ -152,6 +161,7 @@ impl Session {
 
     fn dispatch(&mut self, statement: &Statement, parallelism: usize) -> Result<StatementResult> {
         match statement {
+            Statement::Query(source) if source.reads_state => self.query_state(source, parallelism),
             Statement::Query(source) => self.query(source, parallelism),
             Statement::Insert(insert) => self.insert(std::slice::from_ref(insert), parallelism),
             Statement::StatementSet(inserts) => self.insert(inserts, parallelism),
@@ -174,6 +184,7 @@ impl Session {
             Statement::Show(show) => self.show(show),
             Statement::Describe(describe) => self.describe(describe),
             Statement::Explain(explain) => self.explain_statement(explain, parallelism),
+            Statement::StopJob(stop) => self.stop_job(stop),
             Statement::Jar { path, .. } => StatementResult::ok(format!(
                 "note: '{path}' is not loaded; connectors, formats and functions are built in"
             )),

@@ -7,6 +7,7 @@ use regex::RegexBuilder;
 
 use super::catalog::Object;
 use super::describe::describe_columns;
+use super::jobs::STATE_CONNECTOR;
 use super::show_create;
 use super::{Session, StatementResult};
 use crate::functions;
@@ -73,6 +74,7 @@ impl Session {
             Show::Modules { full: true } => show_modules(),
             Show::Connectors => {
                 let connectors = self.registry().connectors.iter();
+                let connectors = connectors.filter(|c| c.identifier() != STATE_CONNECTOR);
                 let names = connectors.map(|c| (c.identifier(), c.doc()));
                 parts("connector name", names)
             }
@@ -81,9 +83,7 @@ impl Session {
                 parts("format name", formats.map(|f| (f.identifier(), f.doc())))
             }
             Show::Jars => StatementResult::list("jars", vec![]),
-            Show::Jobs => {
-                StatementResult::texts(&["job id", "job name", "status", "start time"], vec![])
-            }
+            Show::Jobs => self.show_jobs(),
             Show::CreateTable(name) => self.show_create(name, "table"),
             Show::CreateView(name) => self.show_create(name, "view"),
             Show::CreateCatalog(name) => {

@@ -1,5 +1,5 @@
 //! A store that fails when it is told to: errors before and after a write, torn writes, writes
-//! that hang, lost reads. For tests and simulation.
+//! that hang, lost reads, lists and deletions that fail. For tests and simulation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -22,6 +23,9 @@ use tokio::sync::Notify;
 pub enum Operation {
     Put,
     Get,
+    /// Of one object.
+    Delete,
+    List,
 }
 
 /// What happens instead.
@@ -43,14 +47,30 @@ type Decide = Box<dyn FnMut(Operation, &str, u64) -> Fault + Send>;
 /// A store in memory, or around another, with faults.
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
+    faults: Arc<Faults>,
+}
+
+struct Faults {
     decide: Mutex<Decide>,
     num_calls: AtomicU64,
     released: Notify,
 }
 
+impl Faults {
+    async fn next(&self, operation: Operation, path: &Path) -> Fault {
+        let number = self.num_calls.fetch_add(1, Ordering::SeqCst);
+        let fault = (self.decide.lock())(operation, path.as_ref(), number);
+        if fault == Fault::Hold {
+            self.released.notified().await;
+            return Fault::None;
+        }
+        fault
+    }
+}
+
 impl FaultStore {
-    /// `decide` is asked before each put and get: the operation, the object's path, and how many
-    /// were asked before.
+    /// `decide` is asked before each put, get, deletion and list: the operation, the object's path
+    /// or the folder's, and how many were asked before.
     pub fn new(decide: impl FnMut(Operation, &str, u64) -> Fault + Send + 'static) -> Arc<Self> {
         Self::around(Arc::new(InMemory::new()), decide)
     }
@@ -62,35 +82,27 @@ impl FaultStore {
     ) -> Arc<Self> {
         Arc::new(Self {
             inner,
-            decide: Mutex::new(Box::new(decide)),
-            num_calls: AtomicU64::new(0),
-            released: Notify::new(),
+            faults: Arc::new(Faults {
+                decide: Mutex::new(Box::new(decide)),
+                num_calls: AtomicU64::new(0),
+                released: Notify::new(),
+            }),
         })
     }
 
     /// From now on faults are decided like this.
     pub fn set(&self, decide: impl FnMut(Operation, &str, u64) -> Fault + Send + 'static) {
-        *self.decide.lock() = Box::new(decide);
+        *self.faults.decide.lock() = Box::new(decide);
     }
 
     /// Calls that were held go on.
     pub fn release(&self) {
-        self.released.notify_waiters();
+        self.faults.released.notify_waiters();
     }
 
-    /// Puts and gets so far.
+    /// Operations so far.
     pub fn num_calls(&self) -> u64 {
-        self.num_calls.load(Ordering::SeqCst)
-    }
-
-    async fn fault(&self, operation: Operation, path: &Path) -> Fault {
-        let number = self.num_calls.fetch_add(1, Ordering::SeqCst);
-        let fault = (self.decide.lock())(operation, path.as_ref(), number);
-        if fault == Fault::Hold {
-            self.released.notified().await;
-            return Fault::None;
-        }
-        fault
+        self.faults.num_calls.load(Ordering::SeqCst)
     }
 }
 
@@ -121,7 +133,7 @@ impl ObjectStore for FaultStore {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        match self.fault(Operation::Put, location).await {
+        match self.faults.next(Operation::Put, location).await {
             Fault::Before => Err(error("refused")),
             Fault::After => {
                 self.inner.put_opts(location, payload, options).await?;
@@ -146,7 +158,7 @@ impl ObjectStore for FaultStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        match self.fault(Operation::Get, location).await {
+        match self.faults.next(Operation::Get, location).await {
             Fault::None | Fault::Hold => self.inner.get_opts(location, options).await,
             Fault::Before | Fault::After | Fault::Torn => Err(error("refused")),
         }
@@ -156,15 +168,46 @@ impl ObjectStore for FaultStore {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let faults = self.faults.clone();
+        let inner = self.inner.clone();
+        let deleted = locations.then(move |location| {
+            let (faults, inner) = (faults.clone(), inner.clone());
+            async move {
+                let location = location?;
+                let fault = faults.next(Operation::Delete, &location).await;
+                if matches!(fault, Fault::Before | Fault::Torn) {
+                    return Err(error("refused"));
+                }
+                let one = stream::once(std::future::ready(Ok(location.clone()))).boxed();
+                inner.delete_stream(one).try_collect::<Vec<_>>().await?;
+                match fault {
+                    Fault::After => Err(error("no answer")),
+                    _ => Ok(location),
+                }
+            }
+        });
+        deleted.boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let (faults, inner) = (self.faults.clone(), self.inner.clone());
+        let prefix = prefix.cloned();
+        let listed = async move {
+            let folder = prefix.clone().unwrap_or_default();
+            match faults.next(Operation::List, &folder).await {
+                Fault::None | Fault::Hold => inner.list(prefix.as_ref()),
+                _ => stream::once(std::future::ready(Err(error("refused")))).boxed(),
+            }
+        };
+        listed.flatten_stream().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
+        let folder = prefix.cloned().unwrap_or_default();
+        match self.faults.next(Operation::List, &folder).await {
+            Fault::None | Fault::Hold => self.inner.list_with_delimiter(prefix).await,
+            _ => Err(error("refused")),
+        }
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {

@@ -51,6 +51,9 @@ pub struct Manifest {
     pub statements: Vec<String>,
     /// All input had been read and all operators had ended.
     pub is_final: bool,
+    /// The job's `table.exec.state.ttl`, in ms; 0 is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_ttl_ms: Option<u64>,
     /// In the order of the job graph.
     pub operators: Vec<OperatorManifest>,
 }
@@ -85,6 +88,23 @@ pub struct ColumnManifest {
     pub data_type: String,
     /// A hash, in hexadecimal digits, of where the values come from.
     pub meaning: String,
+    /// The column is the result of a call, kept as the call's partial state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<AggregateManifest>,
+}
+
+/// An aggregate call whose partial states are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AggregateManifest {
+    /// The function's SQL name.
+    pub function: String,
+    /// The arguments' types as text.
+    pub arguments: Vec<String>,
+    #[serde(default)]
+    pub is_distinct: bool,
+    /// Whether rows may be taken back.
+    #[serde(default)]
+    pub is_retracting: bool,
 }
 
 /// What an operator does in the job graph.
@@ -359,6 +379,7 @@ pub(crate) mod tests {
             max_parallelism: 128,
             plan_fingerprint: "f".into(),
             statements: vec!["INSERT INTO a SELECT 'ü\n'".into()],
+            state_ttl_ms: None,
             is_final: false,
             operators: vec![OperatorManifest {
                 uid: "u".into(),

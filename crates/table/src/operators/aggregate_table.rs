@@ -7,7 +7,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType as ArrowType, Field, Int64Type, Schema as ArrowSchema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::{ChangelogBatch, adds};
-use flott_core::operator::StateRows;
+use flott_core::operator::{StateLayout, StateRows, TRAILING_COLUMNS, TableLayout};
 use flott_core::schema::{Column, Schema};
 use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
@@ -148,6 +148,11 @@ impl AggregateLayout {
 
     pub fn num_keys(&self) -> usize {
         self.key_columns.len()
+    }
+
+    /// What the columns of keys are called in a snapshot.
+    pub fn key_names(&self) -> impl Iterator<Item = String> + use<> {
+        (0..self.num_keys()).map(|key| format!("key{key}"))
     }
 
     pub fn group_table(&self) -> Result<GroupTable> {
@@ -398,6 +403,20 @@ impl Accumulators {
         Ok(columns)
     }
 
+    /// What the columns of [`Accumulators::states`] are called in a snapshot.
+    pub fn state_names(&self) -> Vec<String> {
+        let calls = self.calls.iter().enumerate();
+        let names = calls.flat_map(|(i, call)| {
+            let width = call.state_types().len();
+            (0..width).map(move |j| format!("agg{i}_{j}"))
+        });
+        let count = self
+            .layout
+            .counts_rows
+            .then(|| TRAILING_COLUMNS[0].to_string());
+        names.chain(count).collect()
+    }
+
     pub fn results(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         let result = |place: &Place| match &self.parts[place.part] {
             Part::Call(_, accumulator) => accumulator.evaluate(groups),
@@ -611,6 +630,43 @@ impl AggregateTable {
     pub fn size_bytes(&self) -> usize {
         self.groups.size_bytes() + self.accumulators.size_bytes() + self.changes.size_bytes()
     }
+}
+
+/// A batch of columns for a snapshot under their names.
+pub(crate) fn named_batch(
+    names: Vec<String>,
+    columns: Vec<ArrayRef>,
+    num_rows: usize,
+) -> Result<RecordBatch> {
+    let fields = names.into_iter().zip(&columns);
+    let fields = fields.map(|(name, c)| Field::new(name, c.data_type().clone(), true));
+    let schema = ArrowSchema::new(fields.collect::<Vec<_>>());
+    batch_of(Arc::new(schema), columns, num_rows)
+}
+
+/// How a table of keys and partial states holds the columns of the operator's state.
+pub(crate) fn state_layout(
+    table: &'static str,
+    layout: &AggregateLayout,
+    has_ttl: bool,
+) -> Result<StateLayout> {
+    let calls = layout.calls.iter().map(|call| {
+        let mut empty = accumulator(call, layout.counts_rows)?;
+        empty.resize(1);
+        empty.state(&[0])
+    });
+    let table = TableLayout::Aggregates {
+        table,
+        keys: layout.key_types.clone(),
+        empty: calls.collect::<Result<_>>()?,
+    };
+    Ok(StateLayout {
+        tables: vec![table],
+        refuses_new: layout.counts_rows.then_some(
+            "the input takes rows back, among them rows that a new call would never have seen",
+        ),
+        has_ttl,
+    })
 }
 
 /// A batch of columns for a snapshot, named by their places.

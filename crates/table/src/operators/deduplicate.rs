@@ -9,11 +9,13 @@ use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::{ChangelogBatch, RowKind, adds};
 use flott_core::hash::{StableHashMap, hash_columns};
-use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
+use flott_core::operator::{
+    Operator, OperatorContext, OperatorFactory, Output, StateLayout, StateSnapshot,
+};
 
 use super::evaluate::{batch_of, milliseconds};
-use super::first_row::FirstRowByTime;
-use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
+use super::first_row::{self, FirstRowByTime};
+use super::rows::{Partitions, RowStore, keyed_table, keys_layout, rows_layout, split_keyed};
 
 /// Which row of a key is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,22 @@ impl OperatorFactory for DeduplicateConfig {
                 &self.schema,
             )?
         }))
+    }
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        let keys = |table| keys_layout(table, &self.schema, &self.partition_columns);
+        let mut layout = match (self.rowtime_column, self.keep) {
+            (None, Keep::First) => StateLayout::default(),
+            (Some(_), Keep::First) => rows_layout(&[(first_row::WAITING, &self.schema)], true),
+            (_, Keep::Last) => rows_layout(&[(ROWS, &self.schema)], true),
+        };
+        layout
+            .tables
+            .extend(match (self.rowtime_column, self.keep) {
+                (None, Keep::First) => Some(keys(KEYS)),
+                (Some(_), Keep::First) => Some(keys(first_row::SENT)),
+                (_, Keep::Last) => None,
+            });
+        Ok(Some(layout))
     }
 }
 

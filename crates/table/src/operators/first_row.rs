@@ -12,8 +12,8 @@ use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot};
 use super::evaluate::{batch_of, milliseconds};
 use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
 
-const WAITING: &str = "waiting";
-const SENT: &str = "sent";
+pub(super) const WAITING: &str = "waiting";
+pub(super) const SENT: &str = "sent";
 
 /// What is known of a key.
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,10 +6,13 @@ use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::{ChangelogBatch, RowKind, adds};
-use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
+use flott_core::operator::{
+    Operator, OperatorContext, OperatorFactory, Output, StateLayout, StateSnapshot,
+};
 use flott_core::{Error, Result};
 
 use super::evaluate::batch_of;
+use super::rows::rows_layout;
 use super::sort_key::SortKey;
 use super::top_rows::{ROWS, Ranked, TopRows};
 
@@ -77,6 +80,10 @@ impl OperatorFactory for RankConfig {
             touched: Touched::default(),
             context: None,
         }))
+    }
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        let is_append = self.input == InputMode::Append;
+        Ok(Some(rows_layout(&[(ROWS, &self.input_schema)], is_append)))
     }
 }
 

@@ -197,12 +197,19 @@ impl Operator for WatermarkAssigner {
     }
 
     fn next_timer_ms(&self) -> Option<i64> {
-        self.timer
+        // Only after a restore: what had been sent before is sent again, whether or not rows come.
+        // Those downstream would wait for it.
+        match self.progress.due > self.sent {
+            true => Some(i64::MIN),
+            false => self.timer,
+        }
     }
 
-    fn on_timer(&mut self, _now_ms: i64, out: &mut dyn Output) -> Result<()> {
-        self.timer = None;
-        self.progress.due = self.progress.reached;
+    fn on_timer(&mut self, now_ms: i64, out: &mut dyn Output) -> Result<()> {
+        if self.timer.is_some_and(|at| at <= now_ms) {
+            self.timer = None;
+            self.progress.due = self.progress.reached;
+        }
         self.send_due(out)
     }
 
@@ -397,8 +404,12 @@ mod tests {
         let mut restored = opened();
         restored.restore(both).unwrap();
         // What was due is sent again: those downstream have forgotten it.
+        let mut collected = Collected::default();
+        assert_eq!(restored.next_timer_ms(), Some(i64::MIN));
+        restored.on_timer(0, &mut collected).unwrap();
+        assert_eq!(collected.take(), ["~ 4000"]);
         let lines = run(&mut restored, rows([5_100]));
-        assert_eq!(lines, ["+I 00:05.100", "~ 4000"]);
+        assert_eq!(lines, ["+I 00:05.100"]);
         assert_eq!(restored.next_timer_ms(), Some(200));
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 pub struct Cell {
     pub parallelism: usize,
     pub feed: Feed,
-    /// Crash and restore after each record once a checkpoint is there.
+    /// Crash and restore at every possible point.
     pub crash: bool,
 }
 
@@ -44,13 +44,14 @@ impl Cell {
     }
 }
 
-/// What files run under that say nothing: parallelism 1 and 4, by row and whole.
-pub const DEFAULT: &str = "parallelism=1,4 feed=rows,whole";
+/// What files run under that say nothing: parallelism 1 and 4, by row and whole, and with crashes.
+pub const DEFAULT: &str = "parallelism=1,4 feed=rows,whole crash=everywhere";
 
-/// The cells of a matrix line, the base cell first. Settings that are not built yet
-/// (`state=disk`) are left out.
+/// The cells of a matrix line, the base cell first; `crash=everywhere` is one cell more. Settings
+/// that are not built yet (`state=disk`) are left out.
 pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
     let (mut parallelisms, mut feeds) = (vec![1], vec![Feed::Whole]);
+    let mut crashes = false;
     for setting in matrix.split_whitespace() {
         let Some((key, values)) = setting.split_once('=') else {
             bail!("'{setting}' in the matrix is not key=values");
@@ -62,7 +63,8 @@ pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
                 let feed = |v| if v == "rows" { Feed::Rows } else { Feed::Whole };
                 feeds = values.map(feed).collect();
             }
-            "state" | "crash" => {}
+            "crash" => crashes = values.clone().any(|v: &str| v == "everywhere"),
+            "state" => {}
             _ => bail!("unknown setting '{key}' in the matrix"),
         }
     }
@@ -79,6 +81,12 @@ pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
             }
         }
     }
+    if crashes {
+        cells.push(Cell {
+            crash: true,
+            ..Cell::BASE
+        });
+    }
     Ok(cells)
 }
 
@@ -87,8 +95,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_matrix_has_four_cells() {
+    fn the_default_matrix_has_four_cells_and_one_with_crashes() {
         let names: Vec<String> = cells(DEFAULT).unwrap().iter().map(Cell::name).collect();
-        assert_eq!(names, ["p=1,whole", "p=1,rows", "p=4,rows", "p=4,whole"]);
+        let settings = ["p=1,whole", "p=1,rows", "p=4,rows", "p=4,whole"];
+        assert_eq!(names[..4], settings);
+        assert_eq!(names[4..], ["p=1,whole,crash"]);
     }
 }

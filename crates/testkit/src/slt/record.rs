@@ -12,6 +12,14 @@ pub struct TestFile {
     pub records: Vec<Record>,
 }
 
+impl TestFile {
+    /// Whether a job goes on from record to record.
+    pub fn starts_jobs(&self) -> bool {
+        let mut verbs = self.records.iter().map(|r| &r.verb);
+        verbs.any(|v| matches!(v, Verb::Start { .. }))
+    }
+}
+
 /// One record with where it stands.
 #[derive(Debug, Clone)]
 pub struct Record {

@@ -1,39 +1,37 @@
 //! Runs the records of one file in one cell of its matrix.
 
+mod crash;
+mod jobs;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use crossbeam_channel::Receiver;
 use flott_connectors::script::{ScriptConnector, ScriptHub, ScriptStep};
 use flott_core::changelog::ChangelogBatch;
 use flott_core::clock::{ManualClock, SystemClock};
 use flott_core::connector::Registry;
-use flott_core::graph::JobGraph;
 use flott_core::schema::Schema;
 use flott_core::text::{TextOptions, parse_timestamp};
 
 use flott_engine::testing::parse_rows;
-use flott_engine::{Checkpoint, CheckpointListener, CollectSink, JobHandle, JobOptions};
-use flott_sql::parser::{parse_script, parse_script_tolerant};
+use flott_engine::{CollectSink, JobOptions};
+use flott_sql::parser::parse_script_tolerant;
 use flott_sql::planner::PlannedQuery;
 use flott_sql::session::{Session, StatementResult};
-use parking_lot::{Condvar, Mutex};
 
 use super::matrix::{Cell, Feed};
 use super::record::{Expected, Record, TestFile, Verb};
 use super::rows::{self, Row};
+use crash::CrashPlan;
+use jobs::Job;
 
 /// Processing time at a file's start: midnight, so that times read as times of day.
 const START_MS: i64 = 0;
 /// Results that wait for the runner.
 const QUEUE: usize = 10_000;
-/// How long the runner waits before it looks again whether a job has ended.
-const A_MOMENT: Duration = Duration::from_millis(2);
-/// A job that does not settle in this long hangs.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a file's run gave.
 #[derive(Debug, Default)]
@@ -49,10 +47,23 @@ pub struct Outcome {
 /// # Errors
 /// A record that cannot be run at all.
 pub fn run(file: &TestFile, cell: &Cell, data: &Path) -> Result<Outcome> {
+    for plan in crash::plans(file, cell) {
+        let outcome = run_once(file, cell, data, &plan)
+            .with_context(|| plan.to_string())
+            .map(|outcome| plan.mark(outcome))?;
+        if !outcome.failures.is_empty() {
+            return Ok(outcome);
+        }
+    }
+    Ok(Outcome::default())
+}
+
+fn run_once(file: &TestFile, cell: &Cell, data: &Path, plan: &CrashPlan) -> Result<Outcome> {
     let mut runner = Runner::new(cell.clone(), data)?;
-    for record in &file.records {
+    for (number, record) in file.records.iter().enumerate() {
         runner
             .run_record(record)
+            .and_then(|()| runner.crash_as_planned(plan, number))
             .with_context(|| format!("line {}", record.line))?;
     }
     Ok(std::mem::take(&mut runner.outcome))
@@ -68,54 +79,6 @@ struct Runner {
     data: String,
     out: tempfile::TempDir,
     outcome: Outcome,
-}
-
-/// A started job and what it has said.
-struct Job {
-    sql: String,
-    handle: JobHandle,
-    receiver: Receiver<ChangelogBatch>,
-    schema: Schema,
-    listener: Arc<LastCheckpoint>,
-    /// What the file's last `checkpoint` gave.
-    saved: Option<Arc<Checkpoint>>,
-    /// All changes since the start.
-    changes: Vec<Row>,
-    /// Up to where the file has looked.
-    num_seen: usize,
-    /// Up to where the last checkpoint's output goes.
-    num_committed: usize,
-    /// How much of `expected` stood before the last checkpoint.
-    num_expected_committed: usize,
-    /// What the file expected so far, for cells that do not compare changes.
-    expected: Vec<Row>,
-}
-
-/// Keeps the last complete checkpoint.
-#[derive(Default)]
-struct LastCheckpoint {
-    checkpoint: Mutex<Option<Arc<Checkpoint>>>,
-    changed: Condvar,
-}
-
-impl LastCheckpoint {
-    /// Waits a moment for the checkpoint of this id; gives whether it is complete.
-    fn wait_for(&self, id: u64) -> bool {
-        let mut last = self.checkpoint.lock();
-        let is_there = |last: &Option<Arc<Checkpoint>>| last.as_ref().is_some_and(|c| c.id >= id);
-        if !is_there(&last) {
-            self.changed.wait_for(&mut last, A_MOMENT);
-        }
-        is_there(&last)
-    }
-}
-
-impl CheckpointListener for LastCheckpoint {
-    fn on_checkpoint(&self, checkpoint: Checkpoint) -> flott_core::Result<()> {
-        *self.checkpoint.lock() = Some(Arc::new(checkpoint));
-        self.changed.notify_all();
-        Ok(())
-    }
 }
 
 impl Runner {
@@ -340,63 +303,6 @@ impl Runner {
         Ok(())
     }
 
-    fn start(
-        &mut self,
-        sql: &str,
-        restore: Option<Arc<Checkpoint>>,
-        parallelism: usize,
-    ) -> Result<Job> {
-        let (graph, schema, receiver) = self.plan_job(sql, parallelism).map_err(with_code)?;
-        let listener = Arc::new(LastCheckpoint::default());
-        let options = JobOptions {
-            checkpoint_listener: Some(listener.clone()),
-            restore,
-            ..self.options(parallelism)
-        };
-        let handle = flott_engine::execute(graph, options).map_err(with_code)?;
-        Ok(Job {
-            sql: sql.to_string(),
-            handle,
-            receiver,
-            schema,
-            listener,
-            saved: None,
-            changes: Vec::new(),
-            num_seen: 0,
-            num_committed: 0,
-            num_expected_committed: 0,
-            expected: Vec::new(),
-        })
-    }
-
-    /// A query with a sink for its rows, or an INSERT, which gives no rows.
-    fn plan_job(
-        &mut self,
-        sql: &str,
-        parallelism: usize,
-    ) -> Result<(JobGraph, Schema, Receiver<ChangelogBatch>), flott_core::Error> {
-        let [statement] = &parse_script(sql)?[..] else {
-            return Err(flott_core::Error::user(
-                "TEST_START",
-                "start takes one statement",
-            ));
-        };
-        match self.session.execute(statement, parallelism)? {
-            StatementResult::Query(query) => {
-                let schema = query.schema.clone();
-                let (sink, receiver) = CollectSink::new(schema.clone(), QUEUE);
-                Ok((query.with_sink(sink), schema, receiver))
-            }
-            StatementResult::Insert(graph) => {
-                Ok((graph, Schema::new(Vec::new()), crossbeam_channel::never()))
-            }
-            _ => Err(flott_core::Error::user(
-                "TEST_START",
-                "start takes a query or an INSERT",
-            )),
-        }
-    }
-
     fn feed(&mut self, table: &str, body: &str) -> Result<()> {
         let schema = self.session.source_schema(table)?;
         let batch = parse_rows(&schema, body).map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -406,73 +312,6 @@ impl Runner {
                 .for_each(|row| self.hub.push(table, ScriptStep::Rows(batch.slice(row, 1)))),
         }
         self.settle()
-    }
-
-    /// Waits until every job has worked off what was fed: two checkpoints pass through it.
-    fn settle(&mut self) -> Result<()> {
-        let watch = flott_core::clock::Stopwatch::start();
-        let names: Vec<String> = self.jobs.keys().cloned().collect();
-        while !self.hub.is_drained() {
-            let is_any_running = self.jobs.values().any(|j| !j.handle.is_finished());
-            if !is_any_running {
-                break;
-            }
-            if watch.elapsed() > SETTLE_TIMEOUT {
-                bail!("a job does not read what was fed");
-            }
-            std::thread::yield_now();
-        }
-        for name in names {
-            for _ in 0..2 {
-                self.pass_checkpoint(&name)?;
-            }
-            self.receive(&name);
-        }
-        Ok(())
-    }
-
-    /// Takes a checkpoint of a job and waits until it is complete, or the job is over. Results are
-    /// taken meanwhile: a full queue would hold the job back.
-    fn pass_checkpoint(&mut self, name: &str) -> Result<()> {
-        let watch = flott_core::clock::Stopwatch::start();
-        let mut wanted = None;
-        loop {
-            self.receive(name);
-            let job = self.job(name)?;
-            if job.handle.is_finished() {
-                return Ok(());
-            }
-            if wanted.is_none() {
-                wanted = job
-                    .handle
-                    .trigger_checkpoint()
-                    .map_err(|e| anyhow::anyhow!("{e}"))?;
-            }
-            let is_complete = |id| job.listener.wait_for(id);
-            if wanted.is_some_and(is_complete) {
-                return Ok(());
-            }
-            if watch.elapsed() > SETTLE_TIMEOUT {
-                bail!("job '{name}' does not complete a checkpoint");
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    fn receive(&mut self, name: &str) {
-        let text = self.text_options();
-        if let Some(job) = self.jobs.get_mut(name) {
-            while let Ok(batch) = job.receiver.try_recv() {
-                job.changes
-                    .extend(rows::of_batch(&batch, &job.schema, &text));
-            }
-        }
-    }
-
-    fn job(&mut self, name: &str) -> Result<&mut Job> {
-        self.jobs
-            .get_mut(name)
-            .with_context(|| format!("no job '{name}'"))
     }
 
     /// Fails when the job has failed.
@@ -495,14 +334,15 @@ impl Runner {
         if !self.check_job(record, name)? {
             return Ok(());
         }
-        let is_base = self.cell.is_base();
+        // A crash must not show in what is said.
+        let is_exact = self.cell.is_base() || self.cell.crash;
         let expected = record.expected.as_ref().map_or("", |e| e.text.as_str());
         let expected = rows::parse_block(expected);
         let job = self.job(name)?;
         job.expected.extend(expected.clone());
         let new = job.changes[job.num_seen..].to_vec();
         job.num_seen = job.changes.len();
-        if is_base {
+        if is_exact {
             let order = |rows| if ordered { rows } else { rows::sorted(rows) };
             self.compare(record, &order(expected), &order(new), true);
             return Ok(());
@@ -553,7 +393,11 @@ impl Runner {
         Ok(())
     }
 
+    /// Of one attempt: where jobs crash, nothing is compared.
     fn metric(&mut self, record: &Record, name: &str, metric: &str) -> Result<()> {
+        if self.cell.crash {
+            return Ok(());
+        }
         self.settle()?;
         let job = self.job(name)?;
         let value: i64 = job
@@ -566,45 +410,6 @@ impl Runner {
         let expected = record.expected.as_ref().map_or("", |e| e.text.trim());
         if expected != value.to_string() {
             self.differ(record, expected, &value.to_string());
-        }
-        Ok(())
-    }
-
-    fn checkpoint(&mut self) -> Result<()> {
-        self.settle()?;
-        for job in self.jobs.values_mut() {
-            job.num_committed = job.changes.len();
-            job.num_expected_committed = job.expected.len();
-            job.saved = job.listener.checkpoint.lock().clone();
-        }
-        Ok(())
-    }
-
-    /// The jobs are gone, and with them what they said since the checkpoint.
-    fn crash(&mut self) -> Result<()> {
-        for job in self.jobs.values_mut() {
-            job.handle.cancel();
-            let _ = job.handle.wait();
-            job.changes.truncate(job.num_committed);
-            job.num_seen = job.num_seen.min(job.num_committed);
-            job.expected.truncate(job.num_expected_committed);
-        }
-        self.hub.forget_readers();
-        Ok(())
-    }
-
-    fn restore(&mut self, parallelism: Option<usize>) -> Result<()> {
-        let parallelism = parallelism.unwrap_or(self.cell.parallelism);
-        for name in self.jobs.keys().cloned().collect::<Vec<_>>() {
-            let Some(old) = self.jobs.remove(&name) else {
-                continue;
-            };
-            let mut job = self.start(&old.sql, old.saved.clone(), parallelism)?;
-            job.saved = old.saved;
-            (job.changes, job.num_seen) = (old.changes, old.num_seen);
-            (job.num_committed, job.expected) = (old.num_committed, old.expected);
-            job.num_expected_committed = old.num_expected_committed;
-            self.jobs.insert(name, job);
         }
         Ok(())
     }
@@ -631,19 +436,6 @@ impl Runner {
             .failures
             .push(format!("line {} ({first}): {message}", record.line));
     }
-}
-
-impl Drop for Runner {
-    fn drop(&mut self) {
-        for job in self.jobs.values() {
-            job.handle.cancel();
-            let _ = job.handle.wait();
-        }
-    }
-}
-
-fn with_code(error: flott_core::Error) -> anyhow::Error {
-    anyhow::anyhow!("[{}] {error}", error.code())
 }
 
 enum PlannedOrTable {

@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use flott_core::graph::{JobGraph, Node, NodeKind, StateColumn};
+use flott_engine::checkpoint::state_ttl_ms;
 use flott_engine::{Checkpoint, OperatorCheckpoint, check_state};
 use flott_state::storage::manifest::OperatorManifest;
 use serde::Serialize;
 
+use crate::durable::duration;
 use crate::output::aligned;
 use crate::snapshots::{Found, kind_of, plain_name, time_text};
 
@@ -16,6 +18,8 @@ use crate::snapshots::{Found, kind_of, plain_name, time_text};
 pub enum Fate {
     /// It goes on where it was.
     Kept,
+    /// It goes on where it was, in other columns.
+    Migrated,
     /// It is left behind: no operator of the script claims it.
     Dropped,
     /// The operator begins empty.
@@ -64,7 +68,10 @@ impl JobVerdict {
         for node in &graph.nodes {
             let former = manifest.operators.iter().find(|o| o.uid == node.uid);
             operators.extend(match former {
-                Some(former) => claimed(node, former, checkpoint.operators.get(&node.uid)),
+                Some(former) => {
+                    let checkpoint = checkpoint.operators.get(&node.uid);
+                    claimed((graph, node), former, checkpoint, manifest.state_ttl_ms)
+                }
                 None => unknown(node),
             });
         }
@@ -115,8 +122,9 @@ impl JobVerdict {
         text += &aligned(std::iter::once(head.to_vec()).chain(rows).collect());
         let _ = writeln!(
             text,
-            "\n{} kept, {} new, {} dropped, {} refused",
+            "\n{} kept, {} migrated, {} new, {} dropped, {} refused",
             self.count(Fate::Kept),
+            self.count(Fate::Migrated),
             self.count(Fate::New),
             self.count(Fate::Dropped),
             self.count(Fate::Refused)
@@ -139,30 +147,53 @@ fn verdict(fate: Fate, name: &str, uid: &str, why: impl Into<String>) -> Operato
     }
 }
 
-/// An operator of the script that the snapshot has, too.
+/// An operator of the script that the snapshot has, too; `former_ttl_ms` is the TTL of then.
 fn claimed(
-    node: &Node,
+    (graph, node): (&JobGraph, &Node),
     former: &OperatorManifest,
     checkpoint: Option<&OperatorCheckpoint>,
+    former_ttl_ms: Option<u64>,
 ) -> Option<OperatorVerdict> {
     let checkpoint = checkpoint.filter(|_| former.has_state())?;
-    if let Err(error) = check_state(node, checkpoint) {
-        let why = format!(
-            "{}: {}",
-            error.code(),
-            differences(&checkpoint.columns, &node.state)
-        );
-        return Some(verdict(Fate::Refused, &node.name, &node.uid, why));
-    }
+    let mut changes = match check_state(graph, node, checkpoint) {
+        Ok(fit) => fit.changes,
+        Err(error) => {
+            let why = format!("{}: {}", error.code(), error.message());
+            return Some(verdict(Fate::Refused, &node.name, &node.uid, why));
+        }
+    };
+    changes.extend(former_ttl_ms.and_then(|former| ttl_change(graph, node, former)));
     let counts = former.tables.iter().map(|t| t.num_rows());
     let (rows, is_exact) = counts.fold((0, true), |(n, exact), (rows, is)| (n + rows, exact && is));
     let about = if is_exact { "" } else { "at most " };
-    let why = match rows {
+    let rows = match rows {
         0 => String::new(),
         1 => format!("{about}1 row"),
         rows => format!("{about}{rows} rows"),
     };
-    Some(verdict(Fate::Kept, &node.name, &node.uid, why))
+    if changes.is_empty() {
+        return Some(verdict(Fate::Kept, &node.name, &node.uid, rows));
+    }
+    let why = format!("{rows}: {}", changes.join("; "));
+    Some(verdict(Fate::Migrated, &node.name, &node.uid, why))
+}
+
+/// What a changed TTL does to an operator that has one.
+fn ttl_change(graph: &JobGraph, node: &Node, former_ms: u64) -> Option<String> {
+    let NodeKind::Operator(factory) = &node.kind else {
+        return None;
+    };
+    let layout = factory.state_layout().ok().flatten()?;
+    let now_ms = state_ttl_ms(&graph.config);
+    if !layout.has_ttl || now_ms == former_ms {
+        return None;
+    }
+    let told = |ms: u64| duration(ms as i64);
+    Some(match (former_ms, now_ms) {
+        (0, now) => format!("the TTL is {} now: rows age from the restore on", told(now)),
+        (former, 0) => format!("the TTL of {} is gone: rows stay", told(former)),
+        (former, now) => format!("the TTL is {} and was {}", told(now), told(former)),
+    })
 }
 
 /// An operator of the script that the snapshot does not have; `None` where there is nothing to
@@ -198,54 +229,4 @@ fn dropped(
         None => format!("the script has no such {}", plain_name(&former.name)),
     };
     verdict(Fate::Dropped, &former.name, &former.uid, why)
-}
-
-/// How what an operator keeps now differs from what it kept.
-fn differences(former: &[StateColumn], now: &[StateColumn]) -> String {
-    let told = |c: &StateColumn| format!("{} {}", c.name, c.data_type);
-    let find = |list: &[StateColumn], column: &StateColumn| {
-        let found = list.iter().find(|c| c.meaning == column.meaning);
-        found.cloned()
-    };
-    let mut parts = Vec::new();
-    for column in now {
-        match find(former, column) {
-            None => parts.push(format!("it keeps {} too", told(column))),
-            Some(old) if old.data_type != column.data_type => {
-                parts.push(format!("{} was {}", told(column), old.data_type))
-            }
-            Some(_) => {}
-        }
-    }
-    let missing = former.iter().filter(|c| find(now, c).is_none());
-    parts.extend(missing.map(|c| format!("it does not keep {} any more", told(c))));
-    match parts.is_empty() {
-        true => "it keeps its columns under other names or in another order".into(),
-        false => parts.join("; "),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn column(name: &str, data_type: &str, meaning: u64) -> StateColumn {
-        StateColumn {
-            name: name.into(),
-            data_type: data_type.into(),
-            meaning,
-        }
-    }
-
-    #[test]
-    fn differences_name_what_was_added_taken_away_and_changed() {
-        let former = [column("a", "INT", 1), column("b", "INT", 2)];
-        let now = [column("x", "BIGINT", 1), column("c", "STRING", 3)];
-        assert_eq!(
-            differences(&former, &now),
-            "x BIGINT was INT; it keeps c STRING too; it does not keep b INT any more"
-        );
-        let swapped = [former[1].clone(), former[0].clone()];
-        assert!(differences(&former, &swapped).contains("another order"));
-    }
 }

@@ -178,12 +178,7 @@ impl OperatorReport {
 
     /// Whether this is its uid or its name, with or without what it is of.
     pub fn is_called(&self, wanted: &str) -> bool {
-        [
-            self.uid.as_str(),
-            self.name.as_str(),
-            plain_name(&self.name),
-        ]
-        .contains(&wanted)
+        is_called(&self.uid, &self.name, wanted)
     }
 
     fn row(&self) -> Vec<String> {
@@ -204,6 +199,11 @@ impl OperatorReport {
             told.join(", "),
         ]
     }
+}
+
+/// Whether an operator of this uid and name is called `wanted`.
+pub fn is_called(uid: &str, name: &str, wanted: &str) -> bool {
+    [uid, name, plain_name(name)].contains(&wanted)
 }
 
 impl TableReport {

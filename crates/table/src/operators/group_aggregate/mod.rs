@@ -5,11 +5,11 @@ mod operator;
 
 use arrow::datatypes::SchemaRef;
 use flott_core::Result;
-use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::operator::{Operator, OperatorFactory, StateLayout};
 use flott_core::schema::Schema;
 
-use super::aggregate_table;
 pub use super::aggregate_table::PartialColumns;
+use super::aggregate_table::{self, AggregateLayout, state_layout};
 use super::two_phase::{PhaseFields, TwoPhase};
 use crate::aggregates::{AggregateCallConfig, Phase};
 
@@ -95,8 +95,29 @@ impl TwoPhase for GroupAggregateConfig {
     }
 }
 
+impl GroupAggregateConfig {
+    fn layout(&self) -> AggregateLayout {
+        let layout = AggregateLayout::new(
+            &self.input_schema,
+            &self.key_columns,
+            &self.calls,
+            self.phase,
+            self.input_is_retracting,
+            &[],
+        );
+        match &self.final_inputs {
+            Some(inputs) => layout.with_counts(inputs.num_counts, inputs.required.clone()),
+            None => layout,
+        }
+    }
+}
+
 impl OperatorFactory for GroupAggregateConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
         Ok(Box::new(operator::GroupAggregate::new(self.clone())?))
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        state_layout(operator::GROUPS, &self.layout(), true).map(Some)
     }
 }

@@ -8,18 +8,18 @@ use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::operator::{
-    Operator, OperatorContext, Output, StateScope, StateSnapshot, StateTable,
+    Operator, OperatorContext, Output, StateScope, StateSnapshot, StateTable, TRAILING_COLUMNS,
 };
 
 use super::GroupAggregateConfig;
 use super::changes::{ChangeStyle, Touched, changes};
 use crate::aggregates::Phase;
-use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, state_batch};
+use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, named_batch};
 use crate::operators::evaluate::batch_of;
 use crate::operators::local_phase::LocalPhase;
 
 /// The name of the one state table.
-const GROUPS: &str = "groups";
+pub(super) const GROUPS: &str = "groups";
 /// Rows in a batch that is sent at the end of input.
 const BATCH_SIZE: usize = 1 << 14;
 
@@ -39,18 +39,7 @@ pub(super) struct GroupAggregate {
 
 impl GroupAggregate {
     pub fn new(config: GroupAggregateConfig) -> Result<Self> {
-        let layout = AggregateLayout::new(
-            &config.input_schema,
-            &config.key_columns,
-            &config.calls,
-            config.phase,
-            config.input_is_retracting,
-            &[],
-        );
-        let layout = Arc::new(match &config.final_inputs {
-            Some(inputs) => layout.with_counts(inputs.num_counts, inputs.required.clone()),
-            None => layout,
-        });
+        let layout = Arc::new(config.layout());
         Ok(Self {
             table: AggregateTable::new(&layout)?,
             local: LocalPhase::new(&layout)?,
@@ -217,18 +206,37 @@ impl GroupAggregate {
 
     fn restore_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut columns = batch.columns()[1..].to_vec();
-        let updated = self.config.state_ttl_ms.and_then(|_| columns.pop());
+        // There with a TTL only, and the TTL may have changed since.
+        let schema = batch.schema();
+        let last = schema.fields().last().map(|f| f.name().as_str());
+        let is_aged = last == Some(TRAILING_COLUMNS[1]);
+        let updated = is_aged.then(|| columns.pop()).flatten();
         self.table.merge_columns(&columns, batch.num_rows())?;
-        if let Some(updated) = updated {
-            self.updated_ms.resize(self.table.groups().capacity(), 0);
-            let updated = updated.as_primitive::<Int64Type>().values();
-            for (&group, &updated) in self.table.row_groups().iter().zip(updated) {
-                self.updated_ms[group as usize] = updated;
-            }
-            let (ttl_ms, now_ms) = (self.config.state_ttl_ms.unwrap_or(0), self.now_ms());
-            self.next_sweep_ms = Some(now_ms.saturating_add(ttl_ms));
+        let Some(ttl_ms) = self.config.state_ttl_ms else {
+            return Ok(());
+        };
+        let now_ms = self.now_ms();
+        self.updated_ms.resize(self.table.groups().capacity(), 0);
+        let updated = updated
+            .as_ref()
+            .map(|u| u.as_primitive::<Int64Type>().values());
+        for (row, &group) in self.table.row_groups().iter().enumerate() {
+            self.updated_ms[group as usize] = updated.map_or(now_ms, |u| u[row]);
         }
+        self.next_sweep_ms = Some(now_ms.saturating_add(ttl_ms));
         Ok(())
+    }
+
+    fn state_names(&self) -> Vec<String> {
+        let mut names = vec!["key_group".to_string()];
+        names.extend(self.layout.key_names());
+        names.extend(self.table.accumulators().state_names());
+        let updated = self
+            .config
+            .state_ttl_ms
+            .map(|_| TRAILING_COLUMNS[1].to_string());
+        names.extend(updated);
+        names
     }
 
     fn report(&self) {
@@ -291,7 +299,7 @@ impl Operator for GroupAggregate {
             let updated = groups.iter().map(|&g| self.updated_ms[g as usize]);
             columns.push(Arc::new(Int64Array::from_iter_values(updated)));
         }
-        let rows = state_batch(columns, groups.len())?;
+        let rows = named_batch(self.state_names(), columns, groups.len())?;
         let table = match self.table.knows_changes() {
             true => {
                 let key_columns = 1 + self.layout.num_keys();

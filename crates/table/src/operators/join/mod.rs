@@ -30,8 +30,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
-use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::operator::{Operator, OperatorFactory, StateLayout};
 use flott_core::{Error, Result};
+
+use super::rows::rows_layout;
+use keys::SideName;
 
 /// What becomes of rows without a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,15 @@ pub struct JoinInputs {
     pub right_schema: SchemaRef,
     /// The output's columns.
     pub schema: SchemaRef,
+}
+
+impl JoinInputs {
+    /// For a join that keeps the rows of both sides whole.
+    fn state_layout(&self, is_append: bool) -> StateLayout {
+        let (left, right) = (SideName::Left.table(), SideName::Right.table());
+        let sides = [(left, &self.left_schema), (right, &self.right_schema)];
+        rows_layout(&sides, is_append)
+    }
 }
 
 /// A regular join: both inputs are kept and may change; results are taken back.
@@ -157,11 +169,23 @@ impl OperatorFactory for IntervalJoinConfig {
         }
         Ok(Box::new(interval::IntervalJoin::new(self)?))
     }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        Ok(Some(self.inputs.state_layout(true)))
+    }
 }
 
 impl OperatorFactory for RegularJoinConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
         Ok(Box::new(regular::RegularJoin::new(self)?))
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        let is_append = self.left_is_append && self.right_is_append;
+        Ok(Some(StateLayout {
+            has_ttl: true,
+            ..self.inputs.state_layout(is_append)
+        }))
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, UInt16Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use flott_core::operator::{StateScope, StateTable};
+use flott_core::operator::{StateLayout, StateScope, StateTable, TableLayout};
 use flott_core::{Error, Result};
 
 use super::evaluate::batch_of;
@@ -45,6 +45,42 @@ pub(crate) fn keyed_table(
         StateScope::Keyed,
         batch_of(Arc::new(Schema::new(fields)), columns, num_rows)?,
     ))
+}
+
+/// The types of a schema's columns.
+fn types(schema: &SchemaRef) -> Vec<DataType> {
+    let fields = schema.fields().iter();
+    fields.map(|f| f.data_type().clone()).collect()
+}
+
+/// How tables of [`keyed_table`] hold the columns of an operator's state: whole rows, by input.
+/// `is_append` says that rows are never taken back.
+pub(crate) fn rows_layout(tables: &[(&'static str, &SchemaRef)], is_append: bool) -> StateLayout {
+    let tables = tables.iter().map(|(table, schema)| TableLayout::Rows {
+        table,
+        types: types(schema),
+    });
+    StateLayout {
+        tables: tables.collect(),
+        refuses_new: (!is_append)
+            .then_some("the input takes rows back, which would not be found among rows without it"),
+        has_ttl: false,
+    }
+}
+
+/// A table of the keys of rows of this schema.
+pub(crate) fn keys_layout(
+    table: &'static str,
+    schema: &SchemaRef,
+    key_columns: &[usize],
+) -> TableLayout {
+    let types = key_columns
+        .iter()
+        .map(|&c| schema.field(c).data_type().clone());
+    TableLayout::Keys {
+        table,
+        types: types.collect(),
+    }
 }
 
 /// Takes a batch of [`keyed_table`] apart: `N` BIGINT columns, and the rows in `schema`.

@@ -6,11 +6,12 @@ mod sessions;
 use arrow::datatypes::SchemaRef;
 use chrono_tz::Tz;
 use flott_core::Result;
-use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::operator::{Operator, OperatorFactory, StateLayout};
 
+use super::aggregate_table::{AggregateLayout, state_layout};
 use super::window_aggregate::WindowProperty;
 use super::window_tvf::WindowTime;
-use crate::aggregates::AggregateCallConfig;
+use crate::aggregates::{AggregateCallConfig, Phase};
 
 /// `GROUP BY SESSION window, keys`: insert-only results, sent in the order of the sessions' ends
 /// when the watermark (or processing time) passes them.
@@ -41,5 +42,17 @@ impl OperatorFactory for SessionWindowAggregateConfig {
         Ok(Box::new(operator::SessionWindowAggregate::new(
             self.clone(),
         )?))
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        let layout = AggregateLayout::new(
+            &self.input_schema,
+            &self.key_columns,
+            &self.calls,
+            Phase::Complete,
+            self.input_is_retracting,
+            &[],
+        );
+        state_layout(operator::SESSIONS, &layout, false).map(Some)
     }
 }

@@ -17,13 +17,15 @@ use flott_state::{ChangeTracker, GroupTable};
 use super::SessionWindowAggregateConfig;
 use super::sessions::{Session, Sessions};
 use crate::aggregates::Phase;
-use crate::operators::aggregate_table::{Accumulators, AggregateLayout, additions, state_batch};
+use crate::operators::aggregate_table::{
+    Accumulators, AggregateLayout, additions, named_batch, state_batch,
+};
 use crate::operators::evaluate::{WallClock, batch_of};
 use crate::operators::window_aggregate::Bounds;
 use crate::operators::window_tvf::WindowTime;
 
 /// Sessions with their keys and partial states.
-const SESSIONS: &str = "sessions";
+pub(super) const SESSIONS: &str = "sessions";
 /// How far sessions have been sent.
 const PROGRESS: &str = "progress";
 /// The start of a session that no snapshot has told of.
@@ -264,7 +266,11 @@ impl SessionWindowAggregate {
         let ends = numbers.iter().map(|&n| self.sessions.get(n).end);
         columns.push(Arc::new(Int64Array::from_iter_values(ends)));
         columns.extend(self.accumulators.states(&numbers)?);
-        let rows = state_batch(columns, numbers.len())?;
+        let mut names = ["key_group", "window_start"].map(String::from).to_vec();
+        names.extend(self.layout.key_names());
+        names.push("window_end".into());
+        names.extend(self.accumulators.state_names());
+        let rows = named_batch(names, columns, numbers.len())?;
         self.told(&numbers);
         let gone = self.changes.take_removed();
         // It may have stopped itself just now.

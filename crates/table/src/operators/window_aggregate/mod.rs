@@ -9,11 +9,11 @@ mod slicing;
 use arrow::datatypes::SchemaRef;
 use chrono_tz::Tz;
 use flott_core::Result;
-use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::operator::{Operator, OperatorFactory, StateLayout};
 use flott_core::schema::{Column, Schema};
 use flott_core::types::LogicalType;
 
-use super::aggregate_table;
+use super::aggregate_table::{self, AggregateLayout, state_layout};
 use super::two_phase::{PhaseFields, TwoPhase};
 use crate::aggregates::{AggregateCallConfig, Phase};
 pub(crate) use bounds::Bounds;
@@ -136,5 +136,17 @@ impl TwoPhase for WindowAggregateConfig {
 impl OperatorFactory for WindowAggregateConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
         Ok(Box::new(operator::WindowAggregate::new(self.clone())?))
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        let layout = AggregateLayout::new(
+            &self.input_schema,
+            &self.key_columns,
+            &self.calls,
+            self.phase,
+            self.input_is_retracting,
+            &[],
+        );
+        state_layout(operator::SLICES, &layout, false).map(Some)
     }
 }

@@ -20,12 +20,14 @@ use super::runs::{Run, for_each_slice, runs_of_bounds, runs_of_times};
 use super::slicing::{Slice, Slicing};
 use super::{WindowAggregateConfig, WindowTime};
 use crate::aggregates::Phase;
-use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, state_batch};
+use crate::operators::aggregate_table::{
+    AggregateLayout, AggregateTable, additions, named_batch, state_batch,
+};
 use crate::operators::evaluate::{WallClock, batch_of, milliseconds};
 use crate::operators::local_phase::LocalPhase;
 
 /// Slices with their keys and partial states.
-const SLICES: &str = "slices";
+pub(super) const SLICES: &str = "slices";
 /// How far windows have been sent.
 const PROGRESS: &str = "progress";
 /// Groups in a batch that is sent.
@@ -341,7 +343,12 @@ impl WindowAggregate {
             let groups = table.groups_to_tell();
             let mut columns = slice_keys(table, slice, &groups, max_parallelism);
             columns.extend(table.key_states(&groups)?);
-            rows.push(state_batch(columns, groups.len())?);
+            let mut names = ["key_group", "slice_start", "slice_end"]
+                .map(String::from)
+                .to_vec();
+            names.extend(self.layout.key_names());
+            names.extend(table.accumulators().state_names());
+            rows.push(named_batch(names, columns, groups.len())?);
             table.told();
         }
         let gone = self.gone.take_removed();

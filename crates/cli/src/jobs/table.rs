@@ -1,0 +1,428 @@
+//! A table of an operator's state as a table of SQL.
+//!
+//! | what the operator keeps | columns |
+//! |---|---|
+//! | whole rows (joins, top-n, deduplication) | the rows' |
+//! | partial states of calls by key | the keys, and the calls' results so far; of windows also their bounds |
+//! | anything else | as it is stored |
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType as ArrowType, Int64Type, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use flott_core::operator::{RowsReader, StateRows};
+use flott_core::schema::{Column, Schema};
+use flott_core::types::{DataType, LogicalType};
+use flott_core::{Error, Result};
+use flott_engine::Checkpoint;
+use flott_sql::parser::parse_data_type;
+use flott_sql::session::jobs::StateOf;
+use flott_state::storage::manifest::{ColumnManifest, OperatorManifest, TableManifest};
+use flott_table::aggregates::{self, Accumulator, AggregateTypes};
+
+use crate::commands::state::is_called;
+use crate::snapshots::Found;
+
+/// Where a column's values come from in a batch of state.
+enum Cell {
+    /// This column.
+    Stored(usize),
+    /// This column, ms of wall-clock time.
+    Bound(usize),
+    /// This column, as text.
+    Text(usize),
+    /// The result of a call whose partial states are these columns.
+    Call(Range<usize>, Box<CallResult>),
+}
+
+struct CallResult {
+    function: &'static aggregates::AggregateFunction,
+    types: AggregateTypes,
+    is_distinct: bool,
+    is_retracting: bool,
+}
+
+/// A table of state.
+pub struct StateTable {
+    schema: Schema,
+    cells: Vec<Cell>,
+    rows: StateRows,
+}
+
+impl StateTable {
+    /// The table that is meant.
+    ///
+    /// # Errors
+    /// A user error that names what there is when nothing or more than one thing is meant; the
+    /// store's.
+    pub fn of(found: &Found, state: &StateOf) -> Result<Self> {
+        let operator = operator(found, state)?;
+        let table = table(operator, state)?;
+        let rows = match table {
+            Some(table) => stored_rows(found, operator, table)?,
+            None => StateRows::default(),
+        };
+        let name = table.map(|t| t.name.as_str());
+        let first = rows.read().next().transpose()?;
+        let columns = match &first {
+            Some(batch) => columns_of(operator, name, batch)?,
+            None => empty_columns(operator, name)?,
+        };
+        let (names, cells): (Vec<Column>, Vec<Cell>) = columns.into_iter().unzip();
+        Ok(Self {
+            schema: with_own_names(names),
+            cells,
+            rows,
+        })
+    }
+
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The stored batches.
+    pub fn read(&self) -> RowsReader<'static> {
+        let rows = self.rows.clone();
+        // The reader goes on by itself: it opens part after part.
+        let parts = rows.parts().to_vec();
+        Box::new(parts.into_iter().flat_map(|part| {
+            let one: StateRows = match part {
+                flott_core::operator::StatePart::Batch(batch) => batch.into(),
+                flott_core::operator::StatePart::Stored(rows) => rows.into(),
+            };
+            let batches: Vec<Result<RecordBatch>> = one.read().collect();
+            batches
+                .into_iter()
+                .filter(|b| b.as_ref().map_or(true, |b| b.num_rows() > 0))
+        }))
+    }
+
+    /// The table's columns of a stored batch.
+    ///
+    /// # Errors
+    /// State of other columns than the first batch's: a defect.
+    pub fn columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let columns = self.schema.columns().iter().zip(&self.cells);
+        let columns = columns.map(|(column, cell)| {
+            let array = value(cell, batch)?;
+            Ok(cast(&array, &column.data_type.to_arrow())?)
+        });
+        columns.collect()
+    }
+}
+
+fn value(cell: &Cell, batch: &RecordBatch) -> Result<ArrayRef> {
+    let missing = || Error::internal("a table of state with fewer columns than before");
+    match cell {
+        Cell::Stored(at) => batch.columns().get(*at).cloned().ok_or_else(missing),
+        Cell::Bound(at) => {
+            let bounds = batch.columns().get(*at).ok_or_else(missing)?;
+            let bounds = bounds.as_primitive_opt::<Int64Type>().ok_or_else(missing)?;
+            let time = ArrowType::Timestamp(TimeUnit::Millisecond, None);
+            Ok(cast(bounds, &time)?)
+        }
+        Cell::Text(at) => {
+            let column = batch.columns().get(*at).ok_or_else(missing)?;
+            let options = FormatOptions::default();
+            let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
+            let texts = (0..column.len())
+                .map(|row| (!column.is_null(row)).then(|| formatter.value(row).to_string()));
+            Ok(Arc::new(StringViewArray::from_iter(texts)))
+        }
+        Cell::Call(range, call) => {
+            let states = batch.columns().get(range.clone()).ok_or_else(missing)?;
+            let groups: Vec<u32> = (0..batch.num_rows() as u32).collect();
+            let mut accumulator = call.accumulator()?;
+            accumulator.resize(groups.len());
+            accumulator.merge(&groups, states)?;
+            accumulator.evaluate(&groups)
+        }
+    }
+}
+
+impl CallResult {
+    fn of(column: &ColumnManifest) -> Result<Option<Self>> {
+        let Some(call) = &column.aggregate else {
+            return Ok(None);
+        };
+        let function = aggregates::find(&call.function).ok_or_else(|| {
+            let message = format!("there is no aggregate function {}", call.function);
+            Error::user("UNKNOWN_FUNCTION", message)
+        })?;
+        let arguments = call.arguments.iter().map(|text| data_type(text));
+        Ok(Some(Self {
+            function,
+            types: AggregateTypes {
+                arguments: arguments.collect::<Result<_>>()?,
+                result: data_type(&column.data_type)?,
+            },
+            is_distinct: call.is_distinct,
+            is_retracting: call.is_retracting,
+        }))
+    }
+
+    fn accumulator(&self) -> Result<Box<dyn Accumulator>> {
+        let (types, is_distinct) = (&self.types, self.is_distinct);
+        self.function
+            .accumulator(types, is_distinct, self.is_retracting)
+    }
+}
+
+fn data_type(text: &str) -> Result<DataType> {
+    Ok(parse_data_type(text)?.with_nullable(true))
+}
+
+fn keeps_tables(operator: &&OperatorManifest) -> bool {
+    !operator.tables.is_empty() && !operator.columns.is_empty()
+}
+
+/// The operator that is meant.
+fn operator<'a>(found: &'a Found, state: &StateOf) -> Result<&'a OperatorManifest> {
+    let operators = found.manifest.operators.iter();
+    let named: Vec<&OperatorManifest> = match &state.operator {
+        Some(wanted) => operators
+            .filter(|o| is_called(&o.uid, &o.name, wanted))
+            .collect(),
+        None => operators.filter(keeps_tables).collect(),
+    };
+    let (job, wanted) = (&found.manifest.job_id, state.operator.as_deref());
+    match (named.as_slice(), wanted) {
+        ([one], _) => Ok(one),
+        ([], None) => Err(Error::user(
+            "NO_STATE",
+            format!("no operator of {job} keeps rows in its latest checkpoint"),
+        )),
+        ([], Some(wanted)) => {
+            let all: Vec<_> = found
+                .manifest
+                .operators
+                .iter()
+                .filter(keeps_tables)
+                .collect();
+            let message = format!("{job} has no operator '{wanted}'; {}", listed(&all));
+            Err(Error::user("UNKNOWN_OPERATOR", message))
+        }
+        (several, None) => Err(Error::user(
+            "AMBIGUOUS_OPERATOR",
+            format!(
+                "{job} has several operators with state: write STATE OF … OPERATOR '…'; {}",
+                listed(several)
+            ),
+        )),
+        (several, Some(wanted)) => Err(Error::user(
+            "AMBIGUOUS_OPERATOR",
+            format!(
+                "{job} has several operators '{wanted}': write a uid; {}",
+                listed(several)
+            ),
+        )),
+    }
+}
+
+fn listed(operators: &[&OperatorManifest]) -> String {
+    let names = operators
+        .iter()
+        .map(|o| format!("{} (uid {})", o.name, o.uid));
+    match operators {
+        [] => "none of its operators keeps rows".into(),
+        _ => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The table that is meant; `None` when the operator keeps nothing at present.
+fn table<'a>(operator: &'a OperatorManifest, state: &StateOf) -> Result<Option<&'a TableManifest>> {
+    use flott_state::storage::manifest::Scope;
+    let tables = &operator.tables;
+    if let Some(wanted) = &state.table {
+        let found = tables.iter().find(|t| t.name == *wanted);
+        // An empty table is in no checkpoint; that of a join is known by its columns.
+        let is_known = operator
+            .columns
+            .iter()
+            .any(|c| c.name.starts_with(&format!("{wanted}.")));
+        return match found {
+            None if !is_known => Err(ambiguous(operator, tables, Some(wanted))),
+            found => Ok(found),
+        };
+    }
+    let keyed: Vec<&TableManifest> = tables.iter().filter(|t| t.scope == Scope::Keyed).collect();
+    match keyed.as_slice() {
+        [one] => Ok(Some(one)),
+        [] => Ok(tables.first()),
+        _ => Err(ambiguous(operator, tables, None)),
+    }
+}
+
+fn ambiguous(operator: &OperatorManifest, tables: &[TableManifest], wanted: Option<&str>) -> Error {
+    let names: Vec<&str> = tables.iter().map(|t| t.name.as_str()).collect();
+    let names = match names.as_slice() {
+        [] => "it has none at present".to_string(),
+        names => format!("it has {}", names.join(", ")),
+    };
+    match wanted {
+        Some(wanted) => Error::user(
+            "UNKNOWN_TABLE",
+            format!("{} has no table '{wanted}'; {names}", operator.name),
+        ),
+        None => Error::user(
+            "AMBIGUOUS_TABLE",
+            format!(
+                "{} has several tables: write STATE OF … OPERATOR '…' TABLE '…'; {names}",
+                operator.name
+            ),
+        ),
+    }
+}
+
+fn stored_rows(
+    found: &Found,
+    operator: &OperatorManifest,
+    table: &TableManifest,
+) -> Result<StateRows> {
+    let mut checkpoint = Checkpoint::load(&found.manifest, &found.place);
+    let loaded = checkpoint
+        .operators
+        .remove(&operator.uid)
+        .unwrap_or_default();
+    let mut rows = StateRows::default();
+    for subtask in &loaded.subtasks {
+        let tables = subtask.state.tables.iter().filter(|t| t.name == table.name);
+        for table in tables {
+            rows.append(table.rows()?.clone());
+        }
+    }
+    Ok(rows)
+}
+
+type Columns = Vec<(Column, Cell)>;
+
+/// The operator's columns that a table holds, and how they are called there.
+fn kept<'a>(
+    operator: &'a OperatorManifest,
+    table: Option<&str>,
+) -> Vec<(&'a ColumnManifest, &'a str)> {
+    let prefix = format!("{}.", table.unwrap_or_default());
+    let columns = operator.columns.iter();
+    let of_side = columns
+        .clone()
+        .filter_map(|c| Some((c, c.name.strip_prefix(&prefix)?)));
+    let of_side: Vec<_> = of_side.collect();
+    match of_side.is_empty() {
+        true => columns.map(|c| (c, c.name.as_str())).collect(),
+        false => of_side,
+    }
+}
+
+fn empty_columns(operator: &OperatorManifest, table: Option<&str>) -> Result<Columns> {
+    let kept = kept(operator, table).into_iter().enumerate();
+    let columns = kept.map(|(at, (column, name))| {
+        Ok((
+            Column::new(name, data_type(&column.data_type)?),
+            Cell::Stored(at),
+        ))
+    });
+    columns.collect()
+}
+
+fn columns_of(
+    operator: &OperatorManifest,
+    table: Option<&str>,
+    batch: &RecordBatch,
+) -> Result<Columns> {
+    let names: Vec<String> = {
+        let schema = batch.schema();
+        schema.fields().iter().map(|f| f.name().clone()).collect()
+    };
+    let is_aggregate = |name: &String| name == "key0" || name == "agg0_0";
+    if names.iter().any(is_aggregate) && operator.columns.iter().all(|c| !c.name.is_empty()) {
+        return aggregate_columns(operator, &names);
+    }
+    let kept = kept(operator, table);
+    let Some(first) = batch.num_columns().checked_sub(kept.len()) else {
+        return stored_columns(&names, batch);
+    };
+    let mut columns = Vec::with_capacity(kept.len());
+    for (at, (column, name)) in kept.into_iter().enumerate() {
+        let data_type = data_type(&column.data_type)?;
+        if batch.column(first + at).data_type() != &data_type.to_arrow() {
+            return stored_columns(&names, batch);
+        }
+        columns.push((Column::new(name, data_type), Cell::Stored(first + at)));
+    }
+    Ok(columns)
+}
+
+/// Bounds of windows, keys and results of calls.
+fn aggregate_columns(operator: &OperatorManifest, names: &[String]) -> Result<Columns> {
+    let mut columns = Columns::new();
+    let bounds = ["slice_start", "slice_end", "window_start", "window_end"];
+    for (at, name) in names.iter().enumerate() {
+        if bounds.contains(&name.as_str()) {
+            let time = LogicalType::Timestamp(3).nullable();
+            columns.push((Column::new(name, time), Cell::Bound(at)));
+        }
+    }
+    let (mut num_keys, mut num_calls) = (0, 0);
+    for column in &operator.columns {
+        let own = Column::new(&column.name, data_type(&column.data_type)?);
+        let cell = match CallResult::of(column)? {
+            None => {
+                let wanted = format!("key{num_keys}");
+                num_keys += 1;
+                names.iter().position(|n| *n == wanted).map(Cell::Stored)
+            }
+            Some(call) => {
+                let wanted = format!("agg{num_calls}_");
+                num_calls += 1;
+                let first = names.iter().position(|n| n.starts_with(&wanted));
+                let width = names.iter().filter(|n| n.starts_with(&wanted)).count();
+                first.map(|first| Cell::Call(first..first + width, Box::new(call)))
+            }
+        };
+        let lacks = || Error::internal(format!("the state lacks {}", column.name));
+        columns.push((own, cell.ok_or_else(lacks)?));
+    }
+    Ok(columns)
+}
+
+/// What is stored, as far as SQL has a type for it, else as text.
+fn stored_columns(names: &[String], batch: &RecordBatch) -> Result<Columns> {
+    let columns = names.iter().zip(batch.columns()).enumerate();
+    let columns = columns.map(|(at, (name, array))| {
+        let logical = match array.data_type() {
+            ArrowType::Boolean => LogicalType::Boolean,
+            ArrowType::Int8 => LogicalType::TinyInt,
+            ArrowType::Int16 => LogicalType::SmallInt,
+            ArrowType::UInt16 | ArrowType::Int32 => LogicalType::Int,
+            ArrowType::UInt32 | ArrowType::Int64 => LogicalType::BigInt,
+            ArrowType::Float32 => LogicalType::Float,
+            ArrowType::Float64 => LogicalType::Double,
+            ArrowType::Utf8View => LogicalType::STRING,
+            _ => {
+                let text = LogicalType::STRING.nullable();
+                return (Column::new(name, text), Cell::Text(at));
+            }
+        };
+        (Column::new(name, logical.nullable()), Cell::Stored(at))
+    });
+    Ok(columns.collect())
+}
+
+/// A name that is there already gets a number, as in Flink.
+fn with_own_names(columns: Vec<Column>) -> Schema {
+    let mut taken = BTreeSet::new();
+    let named = columns.into_iter().map(|column| {
+        let mut name = column.name.clone();
+        let mut number = 0;
+        while !taken.insert(name.clone()) {
+            name = format!("{}{number}", column.name);
+            number += 1;
+        }
+        Column { name, ..column }
+    });
+    named.collect()
+}
