@@ -9,8 +9,8 @@ use flott_core::{Error, Result};
 
 use crate::dataflow::{WorkerDataflow, build};
 use crate::job::{JobState, panic_message};
-use crate::prepare::prepare;
-use crate::simulation::Baton;
+use crate::prepare::{prepare, restore};
+use crate::simulation::{Baton, Turn};
 
 /// Tells the coordinator that a worker is done, however it ends.
 struct DoneGuard<'a>(&'a JobState);
@@ -44,9 +44,20 @@ pub fn run_worker(worker: &mut Worker, job: &Arc<JobState>, baton: Option<&Baton
 fn run_dataflow(worker: &mut Worker, job: &Arc<JobState>, baton: Option<&Baton>) -> Result<()> {
     let index = worker.index();
     let turn = baton.map(|b| b.take(index));
-    let prepared = job.chains.iter().map(|plan| {
+    let restored = job.chains.iter().map(|plan| {
         let runs_here = index < plan.parallelism;
-        runs_here.then(|| prepare(job, plan, index)).transpose()
+        runs_here.then(|| restore(job, plan, index)).transpose()
+    });
+    let restored = restored.collect::<Result<Vec<_>>>()?;
+    job.checkpoints.worker_restored();
+    drop(turn);
+    let turn = wait_for_restored(job, baton, index);
+    if job.is_stopped() {
+        return Ok(());
+    }
+    let prepared = job.chains.iter().zip(restored).map(|(plan, restored)| {
+        let prepared = restored.map(|restored| prepare(job, plan, index, restored));
+        prepared.transpose()
     });
     let prepared = prepared.collect::<Result<Vec<_>>>()?;
     let dataflow = build(worker, job, prepared);
@@ -64,6 +75,25 @@ fn run_dataflow(worker: &mut Worker, job: &Arc<JobState>, baton: Option<&Baton>)
         }
     }
     Ok(())
+}
+
+/// Waits until all state of all workers has been read and what it had prepared is committed: writers
+/// abort what is left over from before. Gives the worker's turn in a simulation.
+fn wait_for_restored<'a>(
+    job: &JobState,
+    baton: Option<&'a Baton>,
+    index: usize,
+) -> Option<Turn<'a>> {
+    let Some(baton) = baton else {
+        job.checkpoints.wait_for_restored(job);
+        return None;
+    };
+    loop {
+        let turn = baton.take(index);
+        if job.checkpoints.is_restored_committed() || job.is_stopped() {
+            return Some(turn);
+        }
+    }
 }
 
 fn step(worker: &mut Worker, job: &JobState, dataflow: &WorkerDataflow, num_signals: &mut u64) {

@@ -50,10 +50,8 @@ pub(crate) struct Coordinator<'a> {
 }
 
 impl<'a> Coordinator<'a> {
-    /// Commits what the checkpoint that the job starts from had prepared: twice is harmless.
-    ///
     /// # Errors
-    /// A committer's, and a defect in restored state.
+    /// A defect in restored state.
     pub fn start(
         job: &'a Arc<JobState>,
         committers: Committers,
@@ -97,8 +95,29 @@ impl<'a> Coordinator<'a> {
                 coordinator.uncommitted.insert((id, subtask), committables);
             }
         }
-        coordinator.commit()?;
+        if !coordinator.awaits_restore() {
+            job.checkpoints.restored_committed();
+        }
         Ok(coordinator)
+    }
+
+    /// Whether something is to be committed before writers begin.
+    fn awaits_restore(&self) -> bool {
+        self.uncommitted.values().any(|c| !c.is_empty())
+    }
+
+    /// Commits what the checkpoint that the job starts from had prepared (twice is harmless) once
+    /// all state has been read: a checkpoint that turns out to be damaged must not be committed.
+    fn commit_restored(&mut self) -> Result<()> {
+        let num_restored = self.job.checkpoints.collected().num_workers_restored;
+        if self.job.checkpoints.is_restored_committed()
+            || num_restored < self.job.options.parallelism
+        {
+            return Ok(());
+        }
+        self.commit()?;
+        self.job.checkpoints.restored_committed();
+        Ok(())
     }
 
     /// Does what is to be done now.
@@ -106,6 +125,7 @@ impl<'a> Coordinator<'a> {
     /// # Errors
     /// What fails the job: a committer's error, too many failed checkpoints.
     pub fn step(&mut self) -> Result<()> {
+        self.commit_restored()?;
         let stored = self.job.checkpoints.collected().stored.take();
         if let Some(result) = stored {
             self.on_stored(result)?;
@@ -149,7 +169,8 @@ impl<'a> Coordinator<'a> {
     }
 
     fn trigger_when_due(&mut self) -> Result<()> {
-        if self.pending.is_some() || self.job.is_draining() {
+        let is_ready = self.job.checkpoints.is_restored_committed();
+        if self.pending.is_some() || self.job.is_draining() || !is_ready {
             return Ok(());
         }
         let request = {

@@ -47,7 +47,8 @@ impl Step {
 
 /// Runs the script without a crash, with a crash after each single step (with and without snapshots
 /// after the steps before), and with a crash after every step, restoring with each of these
-/// parallelisms; the table that the output describes must be the same. Gives that table.
+/// parallelisms, and with each of them and 1 in turn; the table that the output describes must be
+/// the same. Gives that table.
 ///
 /// # Errors
 /// What the operator reports, and a difference, with the step after which the crash was.
@@ -56,21 +57,27 @@ pub fn crash_everywhere(
     script: &[Step],
     parallelisms: &[usize],
 ) -> Result<BTreeMap<String, i64>> {
-    let expected = run(harness, script, 1, |_| None)?;
+    let expected = run(harness, script, |_| None)?;
     for &parallelism in parallelisms {
         for crash_after in 0..script.len() {
             let place = format!("after step {crash_after} ({:?})", script[crash_after]);
-            let crash = |step| (step == crash_after).then_some(After::Crash);
-            let actual = run(harness, script, parallelism, crash)?;
+            let crash = |step| (step == crash_after).then_some(After::Crash(parallelism));
+            let actual = run(harness, script, crash)?;
             compare(&expected, &actual, &place, parallelism)?;
-            let actual = run(harness, script, parallelism, |step| {
-                crash(step).or(Some(After::Snapshot))
-            })?;
+            let actual = run(harness, script, |step| crash(step).or(Some(After::Snapshot)))?;
             let place = format!("{place}, with a snapshot after every step,");
             compare(&expected, &actual, &place, parallelism)?;
         }
-        let actual = run(harness, script, parallelism, |_| Some(After::Crash))?;
+        let actual = run(harness, script, |_| Some(After::Crash(parallelism)))?;
         compare(&expected, &actual, "after every step", parallelism)?;
+        // A crash, some snapshots of the restored operator, a crash with the other parallelism …
+        let in_turn = |step: usize| match step % 4 {
+            0 => Some(After::Crash(parallelism)),
+            2 => Some(After::Crash(1)),
+            _ => Some(After::Snapshot),
+        };
+        let actual = run(harness, script, in_turn)?;
+        compare(&expected, &actual, "after every other step, in turn with 1,", parallelism)?;
     }
     Ok(expected)
 }
@@ -80,14 +87,13 @@ pub fn crash_everywhere(
 enum After {
     /// A snapshot is taken and kept.
     Snapshot,
-    /// A snapshot is taken and restored.
-    Crash,
+    /// A snapshot is taken and restored with this parallelism.
+    Crash(usize),
 }
 
 fn run(
     harness: &Harness,
     script: &[Step],
-    parallelism: usize,
     after: impl Fn(usize) -> Option<After>,
 ) -> Result<BTreeMap<String, i64>> {
     let mut open = harness.clone().open()?;
@@ -97,7 +103,7 @@ fn run(
         lines.extend(open.drain());
         match after(index) {
             Some(_) if open.is_finished() => {}
-            Some(After::Crash) => {
+            Some(After::Crash(parallelism)) => {
                 open.crash_and_restore(parallelism)?;
                 lines.extend(open.drain());
             }

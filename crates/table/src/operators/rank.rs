@@ -202,7 +202,7 @@ impl Rank {
                 self.rows.remove(&prepared, row);
             }
         }
-        self.rows.store.commit(batch.rows())
+        self.rows.commit(batch.rows())
     }
 
     /// What turns the rows sent before into those of now.
@@ -294,6 +294,7 @@ pub(crate) fn append_ranks(
 impl Operator for Rank {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.rows.open(context.max_parallelism);
         Ok(())
     }
 
@@ -324,13 +325,12 @@ impl Operator for Rank {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         if let Some(context) = &self.context {
             let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
         Ok(StateSnapshot {
-            tables: vec![self.rows.snapshot(max_parallelism)?],
+            tables: vec![self.rows.snapshot()],
         })
     }
 
@@ -338,6 +338,10 @@ impl Operator for Rank {
         self.rows.restore(snapshot.table(ROWS))?;
         self.report();
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.rows.store.restart_snapshots();
     }
 }
 

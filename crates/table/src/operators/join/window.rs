@@ -6,6 +6,7 @@ use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
+use flott_core::hash::hash_columns;
 use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot};
 use flott_core::time::MIN_WATERMARK;
 
@@ -13,7 +14,9 @@ use super::WindowJoinConfig;
 use super::batch_join::BatchJoin;
 use super::keys::{KeyColumns, SideName};
 use crate::operators::evaluate::{WallClock, milliseconds};
-use crate::operators::rows::{RowStore, keyed_table, split_keyed};
+use crate::operators::rows::{RestoredRows, RowStore};
+
+const SIDES: [SideName; 2] = [SideName::Left, SideName::Right];
 
 /// The watermark that closes a window, then its start and its end as its columns show them, in ms.
 type Window = (i64, i64, i64);
@@ -49,7 +52,16 @@ impl WindowJoin {
     }
 
     /// Keeps the rows whose windows are open; gives the number of the others.
-    fn hold(&mut self, side: SideName, rows: &RecordBatch, is_restored: bool) -> Result<u64> {
+    fn hold(&mut self, side: SideName, rows: &RecordBatch) -> Result<u64> {
+        let num_late = self.place(side, rows, self.watermark)?;
+        let mut hashes = Vec::new();
+        hash_columns(&self.keys.of(side, rows), rows.num_rows(), &mut hashes)?;
+        self.stores[side as usize].commit_keyed(rows, &hashes)?;
+        Ok(num_late)
+    }
+
+    /// Finds the rows' windows, unless this watermark has closed them.
+    fn place(&mut self, side: SideName, rows: &RecordBatch, watermark: i64) -> Result<u64> {
         let (start, end) = self.columns[side as usize];
         let starts = milliseconds(rows.column(start))?;
         let ends = milliseconds(rows.column(end))?;
@@ -58,7 +70,7 @@ impl WindowJoin {
             let (start, end) = (starts.value(row), ends.value(row));
             let closing = self.wall.epoch(end - 1);
             let is_null = starts.is_null(row) || ends.is_null(row);
-            if is_null || (closing <= self.watermark && !is_restored) {
+            if is_null || closing <= watermark {
                 num_late += 1;
                 continue;
             }
@@ -66,7 +78,6 @@ impl WindowJoin {
             let window = self.open.entry((closing, start, end)).or_default();
             window[side as usize].push(slot);
         }
-        self.stores[side as usize].commit(rows)?;
         Ok(num_late)
     }
 
@@ -95,11 +106,14 @@ impl WindowJoin {
 impl Operator for WindowJoin {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        for store in &mut self.stores {
+            store.set_max_parallelism(context.max_parallelism);
+        }
         Ok(())
     }
 
     fn process(&mut self, input: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
-        let num_late = self.hold(SideName::of_input(input), batch.rows(), false)?;
+        let num_late = self.hold(SideName::of_input(input), batch.rows())?;
         if let Some(context) = self.context.as_ref().filter(|_| num_late > 0) {
             context.metrics.num_late_records_dropped.add(num_late);
         }
@@ -117,31 +131,33 @@ impl Operator for WindowJoin {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let table = |side: SideName| {
-            let windows = self.open.values();
-            let slots: Vec<u32> = windows.flat_map(|w| &w[side as usize]).copied().collect();
-            let rows = self.stores[side as usize].rows(&slots)?;
-            let key_groups = self.keys.key_groups(side, &rows, max_parallelism)?;
-            keyed_table(side.table(), key_groups, Vec::new(), rows)
-        };
-        let tables = vec![table(SideName::Left)?, table(SideName::Right)?];
         if let Some(context) = &self.context {
             let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
-        Ok(StateSnapshot { tables })
+        let sides = SIDES.into_iter().zip(&mut self.stores);
+        Ok(StateSnapshot {
+            tables: sides
+                .map(|(side, store)| store.snapshot(side.table(), &[]))
+                .collect(),
+        })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
-        for side in [SideName::Left, SideName::Right] {
+        for side in SIDES {
             for batch in snapshot.table(side.table()) {
-                let batch = &batch?;
                 let schema = self.stores[side as usize].schema();
-                let ([], rows) = split_keyed::<0>(batch, schema)?;
-                self.hold(side, &rows, true)?;
+                let restored = RestoredRows::<0>::new(&batch?, schema)?;
+                self.place(side, &restored.rows, MIN_WATERMARK)?;
+                self.stores[side as usize].commit_restored(&restored)?;
             }
+            self.stores[side as usize].told();
         }
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        let stores = self.stores.iter_mut();
+        stores.for_each(RowStore::restart_snapshots);
     }
 }
