@@ -52,7 +52,7 @@ fn run_dataflow(worker: &mut Worker, job: &Arc<JobState>, baton: Option<&Baton>)
     job.checkpoints.worker_restored();
     drop(turn);
     let turn = wait_for_restored(job, baton, index);
-    if job.is_stopped() {
+    if !job.checkpoints.is_restored_committed() {
         return Ok(());
     }
     let prepared = job.chains.iter().zip(restored).map(|(plan, restored)| {

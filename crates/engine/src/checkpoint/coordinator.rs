@@ -36,10 +36,10 @@ pub(super) struct Pending {
 /// The coordinator of one attempt; lives on the job's own thread.
 pub(crate) struct Coordinator<'a> {
     pub(super) job: &'a Arc<JobState>,
-    committers: Committers,
+    pub(super) committers: Committers,
     pub(super) chains: BTreeMap<NodeId, OperatorChain>,
     /// Prepared, and not in a complete checkpoint yet.
-    uncommitted: BTreeMap<Place, Vec<Committable>>,
+    pub(super) uncommitted: BTreeMap<Place, Vec<Committable>>,
     pub(super) pending: Option<Pending>,
     /// Simulated: state is stored on the calling thread, and somebody else triggers.
     is_simulated: bool,
@@ -101,25 +101,6 @@ impl<'a> Coordinator<'a> {
         Ok(coordinator)
     }
 
-    /// Whether something is to be committed before writers begin.
-    fn awaits_restore(&self) -> bool {
-        self.uncommitted.values().any(|c| !c.is_empty())
-    }
-
-    /// Commits what the checkpoint that the job starts from had prepared (twice is harmless) once
-    /// all state has been read: a checkpoint that turns out to be damaged must not be committed.
-    fn commit_restored(&mut self) -> Result<()> {
-        let num_restored = self.job.checkpoints.collected().num_workers_restored;
-        if self.job.checkpoints.is_restored_committed()
-            || num_restored < self.job.options.parallelism
-        {
-            return Ok(());
-        }
-        self.commit()?;
-        self.job.checkpoints.restored_committed();
-        Ok(())
-    }
-
     /// Does what is to be done now.
     ///
     /// # Errors
@@ -145,6 +126,8 @@ impl<'a> Coordinator<'a> {
         let begun = self.begun_ms();
         let next_ms = match begun {
             Some(begun) => begun.saturating_add(timeout_ms).saturating_add(1),
+            // The workers say when their state is back.
+            None if !self.job.checkpoints.is_restored_committed() => return None,
             None => self.next_trigger_ms()?,
         };
         let wait_ms = next_ms - self.job.options.clock.now_ms();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flott_core::operator::StateContent;
 use flott_core::{Error, Result};
 
 use crate::testing::harness::{Harness, OpenHarness, fold};
@@ -64,7 +65,9 @@ pub fn crash_everywhere(
             let crash = |step| (step == crash_after).then_some(After::Crash(parallelism));
             let actual = run(harness, script, crash)?;
             compare(&expected, &actual, &place, parallelism)?;
-            let actual = run(harness, script, |step| crash(step).or(Some(After::Snapshot)))?;
+            let actual = run(harness, script, |step| {
+                crash(step).or(Some(After::Snapshot))
+            })?;
             let place = format!("{place}, with a snapshot after every step,");
             compare(&expected, &actual, &place, parallelism)?;
         }
@@ -77,9 +80,45 @@ pub fn crash_everywhere(
             _ => Some(After::Snapshot),
         };
         let actual = run(harness, script, in_turn)?;
-        compare(&expected, &actual, "after every other step, in turn with 1,", parallelism)?;
+        compare(
+            &expected,
+            &actual,
+            "after every other step, in turn with 1,",
+            parallelism,
+        )?;
     }
     Ok(expected)
+}
+
+/// Runs the script with a snapshot after every step and checks that another one right after it says
+/// nothing, also after a restore: snapshots say what has changed, not what is there.
+///
+/// # Errors
+/// What the operator reports, and a table that was told again.
+pub fn says_only_changes(harness: &Harness, script: &[Step]) -> Result<()> {
+    let mut open = harness.clone().open()?;
+    for (index, step) in script.iter().enumerate() {
+        step.run(&mut open)?;
+        if open.is_finished() {
+            break;
+        }
+        if index % 2 == 1 {
+            open.crash_and_restore(1)?;
+        }
+        open.snapshot()?;
+        let again = open.snapshot_changes()?;
+        let said = again.iter().flat_map(|s| &s.tables).find(|table| {
+            let is_delta = matches!(table.content, StateContent::Delta { .. });
+            !(is_delta && table.is_empty())
+        });
+        if let Some(table) = said {
+            return Err(Error::internal(format!(
+                "after step {index} ({step:?}) table '{}' is told again: {:?}",
+                table.name, table.content
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What happens after a step.

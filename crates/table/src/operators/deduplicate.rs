@@ -340,7 +340,8 @@ impl RowOfKey {
         let (kinds, slots) = self.changes(changed);
         // What was in the store before is read from there; all else is at hand.
         let positions = self.store.pending_rows(&slots);
-        self.store.commit_keyed(rows, self.partitions.row_hashes())?;
+        self.store
+            .commit_keyed(rows, self.partitions.row_hashes())?;
         if slots.is_empty() {
             return Ok(());
         }
@@ -413,7 +414,7 @@ mod tests {
     use flott_core::graph::Exchange;
     use flott_core::schema::{Column, Schema as TableSchema};
     use flott_core::types::LogicalType;
-    use flott_engine::testing::{Harness, Step, crash_everywhere};
+    use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 
     fn schema() -> TableSchema {
         TableSchema::new(vec![
@@ -521,6 +522,7 @@ mod tests {
         for keep in [Keep::First, Keep::Last] {
             for rowtime in [None, Some(2)] {
                 crash_everywhere(&harness(keep, rowtime), &steps, &[1, 2]).unwrap();
+                says_only_changes(&harness(keep, rowtime), &steps).unwrap();
             }
         }
     }

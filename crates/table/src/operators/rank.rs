@@ -351,7 +351,7 @@ mod tests {
     use flott_core::graph::Exchange;
     use flott_core::schema::{Column, Schema};
     use flott_core::types::LogicalType;
-    use flott_engine::testing::{Harness, Step, crash_everywhere};
+    use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -494,11 +494,13 @@ mod tests {
         for outputs_rank in [true, false] {
             let append = harness(config(outputs_rank, InputMode::Append));
             crash_everywhere(&append, &steps, &[1, 3]).unwrap();
+            says_only_changes(&append, &steps).unwrap();
         }
         steps.push(Step::process(0, "-D | F | s1 | 6\n-D | G | s2 | 7"));
         for outputs_rank in [true, false] {
             let retract = harness(config(outputs_rank, InputMode::Retract));
             crash_everywhere(&retract, &steps, &[1, 3]).unwrap();
+            says_only_changes(&retract, &steps).unwrap();
         }
     }
 

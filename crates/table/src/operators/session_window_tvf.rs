@@ -267,7 +267,7 @@ mod tests {
     use flott_core::graph::Exchange;
     use flott_core::schema::{Column, Schema as TableSchema};
     use flott_core::types::LogicalType;
-    use flott_engine::testing::{Harness, Step, crash_everywhere};
+    use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 
     fn harness(time: WindowTime) -> Harness {
         let timestamp = || LogicalType::Timestamp(3).nullable();
@@ -341,6 +341,7 @@ mod tests {
             Step::Finish,
         ];
         crash_everywhere(&harness(WindowTime::Rowtime(0)), &script, &[1, 2]).unwrap();
+        says_only_changes(&harness(WindowTime::Rowtime(0)), &script).unwrap();
     }
 
     #[test]

@@ -180,7 +180,7 @@ mod tests {
     use flott_core::graph::Exchange;
     use flott_core::schema::{Column, Schema};
     use flott_core::types::LogicalType;
-    use flott_engine::testing::{Harness, Step, crash_everywhere};
+    use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
     use std::sync::Arc;
 
     fn schema() -> Schema {
@@ -244,5 +244,6 @@ mod tests {
             Step::Finish,
         ];
         crash_everywhere(&harness(false), &script, &[1, 2]).unwrap();
+        says_only_changes(&harness(false), &script).unwrap();
     }
 }

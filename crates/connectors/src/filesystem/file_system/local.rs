@@ -103,6 +103,15 @@ impl FileSystem for LocalFiles {
         clear(Path::new(folder), keep_prefix)
     }
 
+    fn remove(&self, paths: &[String]) -> Result<()> {
+        paths
+            .iter()
+            .try_for_each(|path| match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path, &error)),
+                _ => Ok(()),
+            })
+    }
+
     fn mark(&self, path: &str) -> Result<()> {
         File::create(path)
             .map(drop)

@@ -50,6 +50,9 @@ pub(super) trait FileSystem: Debug + Send + Sync {
     /// Removes what stood in `folder` before this statement, below it too; hidden files stay.
     fn clear(&self, folder: &str, keep_prefix: &str) -> Result<()>;
 
+    /// Removes visible files; those that are not there are no error.
+    fn remove(&self, paths: &[String]) -> Result<()>;
+
     /// Makes an empty file.
     fn mark(&self, path: &str) -> Result<()>;
 }

@@ -149,6 +149,11 @@ impl FileSystem for ObjectFiles {
         self.bucket.delete_all(names.collect())
     }
 
+    fn remove(&self, paths: &[String]) -> Result<()> {
+        let names = paths.iter().map(|path| self.name(path).to_string());
+        self.bucket.delete_all(names.collect())
+    }
+
     fn mark(&self, path: &str) -> Result<()> {
         self.bucket.put(self.name(path), Vec::new().into())
     }

@@ -94,8 +94,7 @@ impl OverTime {
         if let Some(context) = self.context.as_ref().filter(|_| num_late > 0) {
             context.metrics.num_late_records_dropped.add(num_late);
         }
-        self.store
-            .commit_keyed(rows, self.partitions.row_hashes())
+        self.store.commit_keyed(rows, self.partitions.row_hashes())
     }
 
     fn allocate(&mut self, row: usize, time: i64) -> u32 {

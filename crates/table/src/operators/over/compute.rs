@@ -396,7 +396,9 @@ impl Distinct {
             let rows = batch_of(self.schema.clone(), own.to_vec(), batch.num_rows())?;
             let numbers = self.values.assign(&rows)?;
             self.counts.resize(self.values.bound(), 0);
-            let count = count.first().and_then(|c| c.as_primitive_opt::<Int64Type>());
+            let count = count
+                .first()
+                .and_then(|c| c.as_primitive_opt::<Int64Type>());
             let count = count.ok_or_else(|| Error::internal("distinct values without counts"))?;
             for (number, &count) in numbers.into_iter().zip(count.values()) {
                 self.counts[number as usize] = count;

@@ -28,7 +28,9 @@ impl RowChanges {
         if self.marks.len() < num_slots {
             self.marks.resize(num_slots, TOLD);
         }
-        slots.iter().for_each(|&slot| self.marks[slot as usize] = NEW);
+        slots
+            .iter()
+            .for_each(|&slot| self.marks[slot as usize] = NEW);
     }
 
     /// What belongs to a stored row has changed.

@@ -7,6 +7,8 @@ pub(crate) mod partitions;
 mod read;
 mod restored;
 mod snapshot;
+#[cfg(test)]
+mod snapshot_tests;
 pub(crate) mod store;
 #[cfg(test)]
 mod store_tests;

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::operator::{RowsReader, StateScope, StateTable, StoredRows};
+use flott_state::chain::ROW_ID;
 
 use super::identity::{self, Identity};
 use super::layout::Layout;
@@ -75,7 +76,7 @@ impl RowStore {
         let number = |name: &str| Arc::new(Field::new(name, DataType::Int64, true));
         let mut fields = vec![
             Arc::new(Field::new("key_group", DataType::UInt16, true)),
-            number("row_id"),
+            number(ROW_ID),
         ];
         fields.extend(extra.iter().map(|(name, _)| number(name)));
         fields.extend(self.schema().fields().iter().cloned());
@@ -171,6 +172,14 @@ impl StoredRows for SharedRows {
             self.batch(rows, key_groups.as_ref())
         });
         Ok(Box::new(batches))
+    }
+
+    fn numbers_rows(&self) -> bool {
+        true
+    }
+
+    fn pins_memory(&self) -> bool {
+        true
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -287,7 +287,7 @@ impl RowStore {
             .clamp(MIN_PAGE_BYTES, MAX_PAGE_BYTES)
             .max(num_bytes);
         let page = Page {
-            bytes: std::iter::repeat_n(0, capacity).collect(),
+            bytes: vec![0; capacity].into(),
             ..Page::default()
         };
         self.page_bytes += page.bytes.len();
