@@ -170,8 +170,10 @@ impl Executor {
             .parallelism()
             .map_err(Failure::statement)?
             .unwrap_or_else(available_parallelism);
+        let max_parallelism = self.session.max_parallelism().map_err(Failure::statement)?;
         Ok(JobOptions {
             parallelism,
+            max_parallelism,
             attempt_id: attempt_id(),
             ..JobOptions::default()
         })

@@ -43,6 +43,26 @@ pub trait TableSink: Send + Sync {
     fn create_committer(&self) -> Result<Option<Box<dyn Committer>>> {
         Ok(None)
     }
+
+    /// Takes back what checkpoints have made visible that can no longer be read: the job goes on
+    /// from an older one, and will write it again. Gives `false` when that cannot be done; asked
+    /// only of sinks with a committer. Doing it twice does no harm.
+    ///
+    /// # Errors
+    /// Output that should be taken back, and is not.
+    fn retract(&self, _rollback: &Rollback) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+/// What tells the output that comes after a checkpoint from the output before.
+#[derive(Debug, Clone, Default)]
+pub struct Rollback {
+    /// The states of the writers at the checkpoint; empty of those that had ended.
+    pub writers: Vec<Vec<u8>>,
+    /// The ids ([`WriterContext::attempt_id`]) of the attempts that have begun after the one that
+    /// took the checkpoint.
+    pub later_attempts: Vec<String>,
 }
 
 /// What a writer may use.

@@ -92,6 +92,17 @@ pub trait StoredRows: fmt::Debug + Send + Sync {
     /// They cannot be opened; the reader's items say that they cannot be read.
     fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>>;
 
+    /// Whether each row is known by a number of its own, so that hardly any is said twice.
+    fn numbers_rows(&self) -> bool {
+        false
+    }
+
+    /// Whether memory of the operator is held on to until these are dropped: who keeps them for
+    /// long should keep a copy.
+    fn pins_memory(&self) -> bool {
+        false
+    }
+
     /// For a keeper that knows its own kind of rows, such as files that need no copy.
     fn as_any(&self) -> &dyn std::any::Any;
 }
@@ -137,6 +148,24 @@ impl StateRows {
 
     pub fn is_empty(&self) -> bool {
         self.num_rows() == 0
+    }
+
+    /// Puts a copy in the place of rows that pin an operator's memory.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    pub fn unpin(&mut self) -> Result<()> {
+        for part in std::mem::take(&mut self.parts) {
+            match part {
+                StatePart::Stored(rows) if rows.pins_memory() => {
+                    for batch in rows.read(None)? {
+                        self.push(batch?);
+                    }
+                }
+                part => self.parts.push(part),
+            }
+        }
+        Ok(())
     }
 
     /// The rows, batch by batch.

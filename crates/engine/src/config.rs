@@ -97,6 +97,12 @@ const IGNORE_UNCLAIMED: OptionDef = OptionDef::new(
     "whether state that no operator of the job claims may be dropped",
 )
 .default("false");
+const DAMAGED: OptionDef = OptionDef::new(
+    "execution.state-recovery.damaged-checkpoint",
+    Enum(&["RETRACT", "REPEAT", "FAIL"]),
+    "when the newest checkpoint cannot be read: go on from the one before and take back what was committed since (a job whose sinks cannot do that is refused), go on and have it twice, or fail",
+)
+.default("RETRACT");
 const CLAIM_MODE: OptionDef = OptionDef::new(
     "execution.state-recovery.claim-mode",
     Enum(&["NO_CLAIM", "CLAIM"]),
@@ -192,6 +198,7 @@ pub const OPTIONS: &[OptionDef] = &[
     INLINE,
     RECOVERY_PATH,
     IGNORE_UNCLAIMED,
+    DAMAGED,
     CLAIM_MODE,
     RESTART_TYPE,
     FIXED_ATTEMPTS,
@@ -272,6 +279,18 @@ impl Default for CheckpointConfig {
     }
 }
 
+/// What becomes of a job whose newest checkpoint cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDamage {
+    /// It goes on from an older one, and sinks take back what was committed since.
+    #[default]
+    Retract,
+    /// It goes on from an older one; output since comes twice.
+    Repeat,
+    /// It fails.
+    Fail,
+}
+
 /// Everything that a job's configuration says about its durability.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DurabilityConfig {
@@ -282,6 +301,7 @@ pub struct DurabilityConfig {
     /// The savepoint or checkpoint to start from.
     pub recovery_path: Option<String>,
     pub ignores_unclaimed_state: bool,
+    pub on_damage: OnDamage,
     pub restart: RestartStrategy,
 }
 
@@ -311,6 +331,11 @@ impl DurabilityConfig {
             after_tasks_finish: options.boolean(&AFTER_TASKS_FINISH)?.unwrap_or(true),
             inline_bytes: options.memory_size(&INLINE)?.unwrap_or(0).min(1 << 20) as usize,
         };
+        let on_damage = match word(options, &DAMAGED)?.as_deref() {
+            Some("REPEAT") => OnDamage::Repeat,
+            Some("FAIL") => OnDamage::Fail,
+            _ => OnDamage::Retract,
+        };
         let storage = word(options, &STORAGE)?;
         let dir = options.text(&DIR).map(str::to_owned);
         if storage.as_deref() == Some("filesystem") && dir.is_none() {
@@ -326,6 +351,7 @@ impl DurabilityConfig {
             savepoint_dir: options.text(&SAVEPOINT_DIR).map(str::to_owned),
             recovery_path: options.text(&RECOVERY_PATH).map(str::to_owned),
             ignores_unclaimed_state: options.boolean(&IGNORE_UNCLAIMED)?.unwrap_or(false),
+            on_damage,
         })
     }
 }

@@ -21,6 +21,7 @@
 //!
 //! Timely's timestamp is the checkpoint's epoch; event time is data: watermarks travel in-band.
 
+mod adopt;
 mod chain;
 pub mod checkpoint;
 mod collect;
@@ -50,12 +51,13 @@ pub mod testing;
 mod timers;
 mod worker;
 
+pub use adopt::adopt_uids;
 pub use checkpoint::{
     Checkpoint, CheckpointHistory, CheckpointListener, CheckpointStats, CheckpointStatus,
     CheckpointStorage, OperatorCheckpoint, SavepointTicket, SubtaskCheckpoint,
 };
 pub use collect::CollectSink;
-pub use config::{CheckpointConfig, DurabilityConfig};
+pub use config::{CheckpointConfig, DurabilityConfig, OnDamage};
 pub use execute::{SimulatedRun, execute, execute_simulated};
 pub use job::{JobHandle, JobOutcome, JobProgress, JobReport, NodeMetrics};
 pub use migrate::{StateFit, check_state};

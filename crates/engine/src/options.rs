@@ -38,6 +38,9 @@ pub struct JobOptions {
     pub last_checkpoint_id: u64,
     /// Start from this checkpoint.
     pub restore: Option<Arc<Checkpoint>>,
+    /// Checkpoints after `restore` were complete and cannot be read: sinks take their output back
+    /// that was made visible since. The ids of the attempts since.
+    pub retract_attempts: Option<Vec<String>>,
 }
 
 impl Default for JobOptions {
@@ -56,6 +59,7 @@ impl Default for JobOptions {
             checkpoint_listener: None,
             last_checkpoint_id: 0,
             restore: None,
+            retract_attempts: None,
         }
     }
 }

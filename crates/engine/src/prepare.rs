@@ -61,15 +61,42 @@ fn had_finished(job: &JobState, node: NodeId, subtask: usize) -> bool {
     !subtasks.is_empty() && subtasks.iter().all(|s| s.is_finished)
 }
 
-/// Makes the subtask of a chain that runs on the worker of this index.
+/// The operators of one subtask of a chain, with all of their state.
+pub struct RestoredChain {
+    links: Vec<Link>,
+    activator: Arc<OnceLock<SyncActivator>>,
+}
+
+/// Makes the operators of the chain's subtask that runs on the worker of this index.
 ///
 /// # Errors
 /// What a factory, `open` or `restore` reports, with the operator's name.
-pub fn prepare(job: &Arc<JobState>, plan: &ChainPlan, subtask: usize) -> Result<PreparedChain> {
+pub fn restore(job: &Arc<JobState>, plan: &ChainPlan, subtask: usize) -> Result<RestoredChain> {
     let activator = Arc::new(OnceLock::new());
+    let mut links = Vec::new();
+    for &node in &plan.nodes {
+        if let NodeKind::Operator(_) = &job.graph.nodes[node].kind {
+            let place = place(job, plan, node, subtask);
+            links.push(prepare_link(job, plan, place, &activator)?);
+        }
+    }
+    Ok(RestoredChain { links, activator })
+}
+
+/// Adds the reader and the writer, which begin where the last commit ended.
+///
+/// # Errors
+/// What a source or sink reports, with its name.
+pub fn prepare(
+    job: &Arc<JobState>,
+    plan: &ChainPlan,
+    subtask: usize,
+    restored_chain: RestoredChain,
+) -> Result<PreparedChain> {
+    let RestoredChain { links, activator } = restored_chain;
     let mut head = None;
     let mut chain = Chain {
-        links: Vec::new(),
+        links,
         tail: Tail::Outbox(Outbox::default()),
     };
     let mut watermarks = Vec::new();
@@ -81,12 +108,7 @@ pub fn prepare(job: &Arc<JobState>, plan: &ChainPlan, subtask: usize) -> Result<
             NodeKind::Source(_) => {
                 head = Some(prepare_source(job, plan, place, activator.clone())?);
             }
-            NodeKind::Operator(_) => {
-                chain
-                    .links
-                    .push(prepare_link(job, plan, place, &activator)?);
-                watermarks.push(watermark.unwrap_or(MIN_WATERMARK));
-            }
+            NodeKind::Operator(_) => watermarks.push(watermark.unwrap_or(MIN_WATERMARK)),
             NodeKind::Sink(_) => chain.tail = Tail::Sink(prepare_sink(job, plan, place)?),
         }
     }

@@ -16,8 +16,9 @@ use flott_state::storage::checkpoints::FinishedJob;
 use flott_state::storage::state_file::is_unreadable;
 use flott_state::storage::{CheckpointStore, Manifest, StoragePlace, read_savepoint};
 
+use crate::adopt::adopt_uids;
 use crate::checkpoint::{Checkpoint, CheckpointStorage, SavepointTicket};
-use crate::config::DurabilityConfig;
+use crate::config::{DurabilityConfig, OnDamage};
 use crate::execute::{execute, execute_planned};
 use crate::job::{JobHandle, JobOutcome, JobReport};
 use crate::options::JobOptions;
@@ -214,7 +215,7 @@ impl Runner {
         options.checkpoints = self.settings.durability.checkpoints.clone();
         options.attempt_id = format!("{}-{}-{}", self.job_id, self.unique, self.num_attempts);
         if let Some(store) = &mut self.store {
-            store.begin_attempt()?;
+            store.begin_attempt(&self.unique)?;
             options.attempt_id = format!("{}-{}-{}", self.job_id, self.unique, store.attempt());
             options.storage = Some(Arc::new(CheckpointStorage {
                 store: store.clone(),
@@ -226,11 +227,14 @@ impl Runner {
             }));
         }
         if let Some((manifest, place)) = self.recover(&mut options)? {
+            adopt_uids(&mut self.graph, &manifest);
             let checkpoint = Checkpoint::load(&manifest, &place);
             if !self.settings.durability.ignores_unclaimed_state {
                 checkpoint.check_claimed(&self.graph, &manifest)?;
             }
             options.max_parallelism = manifest.max_parallelism;
+            options.retract_attempts =
+                self.later_attempts(&manifest, options.last_checkpoint_id)?;
             options.restore = Some(Arc::new(checkpoint));
         }
         let graph = self.graph.clone();
@@ -274,6 +278,32 @@ impl Runner {
         self.restored = Some(Restored::Savepoint);
         self.tell(JobEvent::Restored { path });
         Ok(Some(savepoint))
+    }
+
+    /// When the job goes back over checkpoints that cannot be read: the attempts since, whose output
+    /// is to be taken back.
+    fn later_attempts(&self, manifest: &Manifest, last_id: u64) -> Result<Option<Vec<String>>> {
+        let (Some(Restored::Checkpoint(id)), Some(store)) = (self.restored, &self.store) else {
+            return Ok(None);
+        };
+        if id >= last_id {
+            return Ok(None);
+        }
+        match self.settings.durability.on_damage {
+            OnDamage::Repeat => Ok(None),
+            OnDamage::Fail => {
+                let message = format!(
+                    "checkpoint {last_id} cannot be read, and 'execution.state-recovery.damaged-checkpoint' is 'FAIL'; checkpoint {id} can: set 'RETRACT' or 'REPEAT' to go on from it"
+                );
+                Err(Error::user("DAMAGED_CHECKPOINT", message))
+            }
+            OnDamage::Retract => {
+                let attempts = store.attempts_after(manifest.attempt)?.into_iter();
+                let attempts = attempts.filter(|(_, number)| *number != store.attempt());
+                let ids = attempts.map(|(run, number)| format!("{}-{run}-{number}", self.job_id));
+                Ok(Some(ids.collect()))
+            }
+        }
     }
 
     fn tell(&self, event: JobEvent) {
@@ -363,7 +393,9 @@ impl Runner {
                 let store = self.store.as_ref();
                 store.is_some_and(|s| s.check_in_charge().is_err())
             }
-            "UNCLAIMED_STATE" | "SAVEPOINT_NOT_FOUND" | "STATE_SCHEMA" => true,
+            "UNCLAIMED_STATE" | "SAVEPOINT_NOT_FOUND" | "STATE_SCHEMA" | "DAMAGED_CHECKPOINT" => {
+                true
+            }
             // A savepoint, or none of the checkpoints that are left.
             _ => is_unreadable(error) && !matches!(self.restored, Some(Restored::Checkpoint(_))),
         }

@@ -9,7 +9,7 @@ use flott_core::{Error, Result};
 
 use crate::dataflow::{WorkerDataflow, build};
 use crate::job::{JobState, panic_message};
-use crate::prepare::prepare;
+use crate::prepare::{prepare, restore};
 use crate::simulation::{Baton, Turn};
 
 /// Tells the coordinator that a worker is done, however it ends.
@@ -43,18 +43,24 @@ pub fn run_worker(worker: &mut Worker, job: &Arc<JobState>, baton: Option<&Baton
 
 fn run_dataflow(worker: &mut Worker, job: &Arc<JobState>, baton: Option<&Baton>) -> Result<()> {
     let index = worker.index();
-    let turn = baton.map(|b| b.take(index));
-    let prepared = job.chains.iter().map(|plan| {
+    let mut turn = baton.map(|b| b.take(index));
+    let restored = job.chains.iter().map(|plan| {
         let runs_here = index < plan.parallelism;
-        runs_here.then(|| prepare(job, plan, index)).transpose()
+        runs_here.then(|| restore(job, plan, index)).transpose()
     });
-    let prepared = match prepared.collect::<Result<Vec<_>>>() {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            turn.into_iter().for_each(Turn::keep);
-            return Err(error);
-        }
-    };
+    let restored = kept_on_error(restored.collect::<Result<Vec<_>>>(), &mut turn)?;
+    job.checkpoints.worker_restored();
+    drop(turn);
+    let mut turn = wait_for_restored(job, baton, index);
+    if !job.checkpoints.is_restored_committed() {
+        turn.into_iter().for_each(Turn::keep);
+        return Ok(());
+    }
+    let prepared = job.chains.iter().zip(restored).map(|(plan, restored)| {
+        let prepared = restored.map(|restored| prepare(job, plan, index, restored));
+        prepared.transpose()
+    });
+    let prepared = kept_on_error(prepared.collect::<Result<Vec<_>>>(), &mut turn)?;
     let dataflow = build(worker, job, prepared);
     drop(turn);
     let mut num_signals = 0;
@@ -74,6 +80,33 @@ fn run_dataflow(worker: &mut Worker, job: &Arc<JobState>, baton: Option<&Baton>)
         look_around(job, &dataflow, &mut num_signals);
         worker.step();
         baton.set_next_timer(index, dataflow.timers.next_ms());
+    }
+}
+
+/// The result; an error ends the worker, in the turn that it came in.
+fn kept_on_error<T>(result: Result<T>, turn: &mut Option<Turn<'_>>) -> Result<T> {
+    if result.is_err() {
+        turn.take().into_iter().for_each(Turn::keep);
+    }
+    result
+}
+
+/// Waits until all state of all workers has been read and what it had prepared is committed: writers
+/// abort what is left over from before. Gives the worker's turn in a simulation.
+fn wait_for_restored<'a>(
+    job: &JobState,
+    baton: Option<&'a Baton>,
+    index: usize,
+) -> Option<Turn<'a>> {
+    let Some(baton) = baton else {
+        job.checkpoints.wait_for_restored(job);
+        return None;
+    };
+    loop {
+        let turn = baton.take(index);
+        if job.checkpoints.is_restored_committed() || job.is_stopped() {
+            return Some(turn);
+        }
     }
 }
 

@@ -4,26 +4,29 @@
 //! groups belong to one subtask at a time, so that the layers of all subtasks are one layer, and a
 //! restore with another parallelism is a choice of key groups. Reading goes from the newest layer
 //! to the oldest and gives a row the first time that its key is met, which takes linear time and
-//! memory for the keys of all layers but the oldest.
+//! memory for the keys of all layers but the oldest. Which layers are made one, and when, is in
+//! [`compaction`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::DataType;
 use flott_core::key_group::key_groups_of;
 use flott_core::operator::{
-    RowsReader, StateContent, StateRows, StateScope, StateSnapshot, StateTable, StoredRows,
+    RowsReader, StateContent, StatePart, StateRows, StateScope, StateSnapshot, StateTable,
+    StoredRows,
 };
 use flott_core::{Error, Result};
 
-use crate::GroupTable;
-use crate::key_groups::{rows_of, rows_of_groups};
+mod compaction;
+mod merge;
+mod part;
 
-/// More layers than this are made one, however small they are.
-const MAX_LAYERS: usize = 64;
+use merge::{Merge, Stage};
+pub use part::KeyGroupRows;
+/// The name of a key's second column when it numbers rows: numbers from 0 to 2⁴⁸ - 1, so that one
+/// word holds them and the key group. Few rows of such a table are ever said twice.
+pub const ROW_ID: &str = "row_id";
 
 /// What was said about a keyed table at one checkpoint.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +39,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         self.upserts.size_bytes() + self.deletes.size_bytes()
     }
 }
@@ -146,15 +149,6 @@ impl TableChain {
         })
     }
 
-    /// Whether the changes have grown bigger than what they change, or are many.
-    pub fn wants_compaction(&self) -> bool {
-        let Some((oldest, newer)) = self.layers.split_first() else {
-            return false;
-        };
-        let changes: usize = newer.iter().map(Layer::size_bytes).sum();
-        newer.len() > MAX_LAYERS || (!newer.is_empty() && changes > oldest.size_bytes())
-    }
-
     /// Puts whole rows, as [`TableChain::rows`] of all key groups gave them, in the layers' place.
     pub fn replace(&mut self, rows: StateRows) {
         self.layers = vec![Layer {
@@ -164,15 +158,44 @@ impl TableChain {
         }];
     }
 
-    /// Makes all layers one, in memory.
+    /// A chain of these layers alone.
+    pub(crate) fn part(&self, layers: Range<usize>) -> Self {
+        Self {
+            num_key_groups: self.num_key_groups,
+            key_columns: self.key_columns,
+            layers: self.layers[layers].to_vec(),
+        }
+    }
+
+    /// Makes layers one where that pays, and unpins what operators would rather have back; all in
+    /// memory.
     ///
     /// # Errors
     /// Rows that cannot be read.
     pub fn compact(&mut self) -> Result<()> {
-        let rows = self.rows(0..self.num_key_groups);
-        let rows: StateRows = rows.collect::<Result<_>>()?;
-        self.replace(rows);
+        while self.mark_compaction() {
+            for layer in &mut self.layers {
+                layer.upserts = copied(&layer.upserts)?;
+                layer.deletes = copied(&layer.deletes)?;
+            }
+        }
+        for layer in &mut self.layers {
+            layer.upserts.unpin()?;
+            layer.deletes.unpin()?;
+        }
         Ok(())
+    }
+}
+
+/// In memory what is merged when it is read; the rest as it is.
+fn copied(rows: &StateRows) -> Result<StateRows> {
+    let is_merging = |part: &StatePart| match part {
+        StatePart::Stored(rows) => compaction::is_merging(rows.as_ref()),
+        StatePart::Batch(_) => false,
+    };
+    match rows.parts().iter().any(is_merging) {
+        true => rows.read().collect(),
+        false => Ok(rows.clone()),
     }
 }
 
@@ -192,127 +215,6 @@ impl StoredRows for TableChain {
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }
-}
-
-enum Stage<'a> {
-    /// Whether they are the oldest layer's: their keys need not be remembered.
-    Rows(RowsReader<'a>, bool),
-    Deleted(RowsReader<'a>),
-    Replaced(&'a [Range<usize>]),
-}
-
-/// Reads layers from the newest to the oldest.
-struct Merge<'a> {
-    stages: VecDeque<Stage<'a>>,
-    key_columns: usize,
-    /// By key group: wanted, and not replaced by a newer layer.
-    is_open: Vec<bool>,
-    is_alone: bool,
-    /// The keys met so far.
-    seen: Option<GroupTable>,
-    groups: Vec<u32>,
-}
-
-impl Merge<'_> {
-    /// The rows whose keys are new; `remembers` them.
-    fn unseen(&mut self, batch: &RecordBatch, remembers: bool) -> Result<RecordBatch> {
-        let is_open = &self.is_open;
-        let batch = rows_of(batch, |g| is_open.get(g).copied().unwrap_or(false))?;
-        if batch.num_rows() == 0 || self.key_columns == 0 || self.is_alone {
-            return Ok(batch);
-        }
-        let keys = key_columns(&batch, self.key_columns)?;
-        let seen = match &mut self.seen {
-            Some(seen) => seen,
-            None if !remembers => return Ok(batch),
-            None => {
-                let types: Vec<DataType> = keys.iter().map(|k| k.data_type().clone()).collect();
-                self.seen.insert(GroupTable::new(&types)?)
-            }
-        };
-        let groups = &mut self.groups;
-        let is_new: BooleanArray = if remembers {
-            let mut next_new = seen.capacity() as u32;
-            seen.assign(&keys, batch.num_rows(), groups)?;
-            let is_new = groups.iter().map(|&group| {
-                let is_new = group == next_new;
-                next_new += u32::from(is_new);
-                is_new
-            });
-            is_new.map(Some).collect()
-        } else {
-            seen.find(&keys, batch.num_rows(), groups)?;
-            let is_new = groups.iter().map(|&group| group == GroupTable::UNKNOWN);
-            is_new.map(Some).collect()
-        };
-        if is_new.true_count() == batch.num_rows() {
-            return Ok(batch);
-        }
-        Ok(filter_record_batch(&batch, &is_new)?)
-    }
-
-    /// The next batch, which may be empty; `None` when this stage has no more.
-    fn step(&mut self, stage: &mut Stage<'_>) -> Result<Option<RecordBatch>> {
-        match stage {
-            Stage::Rows(rows, is_oldest) => match rows.next() {
-                None => Ok(None),
-                Some(batch) => self.unseen(&batch?, !*is_oldest).map(Some),
-            },
-            Stage::Deleted(keys) => match keys.next() {
-                None => Ok(None),
-                Some(batch) => {
-                    let keys = self.unseen(&batch?, true)?;
-                    Ok(Some(keys.slice(0, 0)))
-                }
-            },
-            Stage::Replaced(replaced) => {
-                for group in replaced.iter().cloned().flatten() {
-                    if let Some(is_open) = self.is_open.get_mut(group) {
-                        *is_open = false;
-                    }
-                }
-                Ok(None)
-            }
-        }
-    }
-}
-
-impl Iterator for Merge<'_> {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while let Some(mut stage) = self.stages.pop_front() {
-            match self.step(&mut stage) {
-                Ok(None) => {}
-                Ok(Some(batch)) => {
-                    self.stages.push_front(stage);
-                    if batch.num_rows() > 0 {
-                        return Some(Ok(batch));
-                    }
-                }
-                Err(error) => {
-                    self.stages.clear();
-                    return Some(Err(error));
-                }
-            }
-        }
-        None
-    }
-}
-
-/// The first columns, of types that keys can have.
-fn key_columns(batch: &RecordBatch, num: usize) -> Result<Vec<ArrayRef>> {
-    let Some(columns) = batch.columns().get(..num) else {
-        return Err(Error::internal(format!(
-            "state rows with {} columns, {num} of which should be their key",
-            batch.num_columns()
-        )));
-    };
-    let columns = columns.iter().map(|column| match column.data_type() {
-        DataType::UInt16 => Ok(cast(column, &DataType::Int32)?),
-        _ => Ok(column.clone()),
-    });
-    columns.collect()
 }
 
 /// One table of an operator.
@@ -405,9 +307,7 @@ impl OperatorChain {
     /// Rows that cannot be read.
     pub fn compact(&mut self) -> Result<()> {
         for table in self.tables.values_mut() {
-            if let OperatorTable::Keyed(chain) = table
-                && chain.wants_compaction()
-            {
+            if let OperatorTable::Keyed(chain) = table {
                 chain.compact()?;
             }
         }
@@ -446,54 +346,6 @@ impl OperatorChain {
         let groups = key_groups_of(subtask, self.parallelism, self.max_parallelism);
         let part = KeyGroupRows::new(Arc::new(chain.clone()), groups);
         StateTable::full(name, StateScope::Keyed, part.rows())
-    }
-}
-
-/// Only the rows of some key groups of others.
-#[derive(Debug, Clone)]
-pub struct KeyGroupRows {
-    rows: Arc<dyn StoredRows>,
-    groups: Range<usize>,
-}
-
-impl KeyGroupRows {
-    pub fn new(rows: Arc<dyn StoredRows>, groups: Range<usize>) -> Self {
-        Self { rows, groups }
-    }
-
-    /// These rows as a table's.
-    pub fn rows(self) -> StateRows {
-        let rows: Arc<dyn StoredRows> = Arc::new(self);
-        rows.into()
-    }
-}
-
-impl StoredRows for KeyGroupRows {
-    fn num_rows(&self) -> usize {
-        self.rows.num_rows()
-    }
-
-    fn size_bytes(&self) -> usize {
-        self.rows.size_bytes()
-    }
-
-    fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
-        let groups = match key_groups {
-            Some(wanted) => wanted.start.max(self.groups.start)..wanted.end.min(self.groups.end),
-            None => self.groups.clone(),
-        };
-        if groups.is_empty() {
-            // Chains of chains, as after many restores, would be read in vain many times over.
-            return Ok(Box::new(std::iter::empty()));
-        }
-        let rows = self.rows.read(Some(&groups))?;
-        Ok(Box::new(rows.map(move |batch| {
-            batch.and_then(|b| rows_of_groups(&b, &groups))
-        })))
-    }
-
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
     }
 }
 

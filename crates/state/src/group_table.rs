@@ -338,6 +338,11 @@ impl GroupTable {
         &self.created
     }
 
+    /// The hashes of the keys that were assigned last, by row; without their scopes.
+    pub fn row_hashes(&self) -> &[u64] {
+        &self.scratch.hashes
+    }
+
     /// The number of keys.
     pub fn len(&self) -> usize {
         self.index.len()

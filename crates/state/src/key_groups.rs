@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt16Type;
 use flott_core::{Error, Result};
@@ -27,9 +28,10 @@ pub(crate) fn rows_of(
             batch.schema()
         )));
     };
-    let wanted = groups.values().iter().map(|&g| is_wanted(usize::from(g)));
-    let mask = BooleanArray::from_iter(wanted.map(Some));
-    if groups.null_count() == 0 && mask.true_count() == batch.num_rows() {
+    let groups = groups.values();
+    let wanted = |row: usize| is_wanted(usize::from(groups[row]));
+    let mask = BooleanArray::from(BooleanBuffer::collect_bool(batch.num_rows(), wanted));
+    if mask.true_count() == batch.num_rows() {
         return Ok(batch.clone());
     }
     Ok(filter_record_batch(batch, &mask)?)

@@ -40,6 +40,49 @@ pub fn start<T: Send + 'static>(
     Ok(result)
 }
 
+/// Does work that waits for disks for each of `parts`, all at the same time, on the threads of the
+/// I/O runtime for that; waits for all of it, and gives the first error.
+///
+/// # Errors
+/// The work's; the runtime cannot be started, or the work panicked.
+pub fn wait_for_blocking<T: Send + 'static>(
+    parts: Vec<T>,
+    work: fn(T) -> Result<()>,
+) -> Result<()> {
+    let runtime = runtime()?;
+    let num_parts = parts.len();
+    let (done, results) = sync_channel(num_parts);
+    for part in parts {
+        let done = done.clone();
+        runtime.spawn_blocking(move || {
+            // Nobody waits any more after an error.
+            let _ = done.send(work(part));
+        });
+    }
+    drop(done);
+    let mut outcome = Ok(());
+    for _ in 0..num_parts {
+        let lost = |_| Error::internal("a storage call ended without a result");
+        let result = results.recv().map_err(lost)?;
+        outcome = outcome.and(result);
+    }
+    outcome
+}
+
+/// Does work that gives items, on a thread beside, so many items ahead of who takes them. The work is
+/// told `false` when nobody takes any more.
+///
+/// # Errors
+/// The runtime cannot be started.
+pub fn read_ahead<T: Send + 'static>(
+    num_ahead: usize,
+    work: impl FnOnce(&dyn Fn(T) -> bool) + Send + 'static,
+) -> Result<Receiver<T>> {
+    let (give, items) = sync_channel(num_ahead);
+    runtime()?.spawn_blocking(move || work(&|item| give.send(item).is_ok()));
+    Ok(items)
+}
+
 /// Runs a future on the I/O runtime and waits for it; may be called from any thread.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! Calls block the calling thread; the I/O itself runs on a runtime of its own ([`io`]).
 
 pub mod io;
+mod local;
 mod object_reader;
 pub mod place;
 mod upload;

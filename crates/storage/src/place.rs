@@ -16,6 +16,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use crate::io::wait_for;
+use crate::local::LocalFolder;
 
 /// Requests to a store at the same time, for one call.
 const NUM_PARALLEL: usize = 8;
@@ -41,6 +42,8 @@ pub const S3_OPTIONS: &[OptionDef] = &[
 #[derive(Clone)]
 pub struct StoragePlace {
     store: Arc<dyn ObjectStore>,
+    /// A local folder, where objects are written so that they survive a loss of power.
+    local: Option<LocalFolder>,
     /// Where the store has uploads in parts.
     multipart: Option<Arc<dyn MultipartStore>>,
     folder: Path,
@@ -104,7 +107,10 @@ impl StoragePlace {
         let store = LocalFileSystem::new_with_prefix(&full)
             .map_err(|e| failed(path, &e))?
             .with_automatic_cleanup(true);
-        Ok(Self::with_store(Arc::new(store), &full.to_string_lossy()))
+        Ok(Self {
+            local: Some(LocalFolder::new(&full)),
+            ..Self::with_store(Arc::new(store), &full.to_string_lossy())
+        })
     }
 
     fn open_s3(rest: &str, uri: &str, options: &Options) -> Result<Self> {
@@ -137,6 +143,7 @@ impl StoragePlace {
         let store = Arc::new(store);
         Ok(Self {
             store: store.clone(),
+            local: None,
             multipart: Some(store),
             folder: Path::from(folder),
             name: uri.trim_end_matches('/').to_string(),
@@ -159,6 +166,7 @@ impl StoragePlace {
     pub fn with_store(store: Arc<dyn ObjectStore>, name: &str) -> Self {
         Self {
             store,
+            local: None,
             multipart: None,
             folder: Path::default(),
             name: name.trim_end_matches('/').to_string(),
@@ -174,6 +182,7 @@ impl StoragePlace {
         let path = folder.split('/').filter(|p| !p.is_empty());
         Self {
             store: self.store.clone(),
+            local: self.local.clone(),
             multipart: self.multipart.clone(),
             folder: path
                 .clone()
@@ -212,11 +221,17 @@ impl StoragePlace {
         self.put_all(vec![(name.to_string(), bytes)])
     }
 
-    /// Writes objects, some at a time; stops at the first that fails.
+    /// Writes objects, some at a time; stops at the first that fails. They are on the disk when it
+    /// returns.
     ///
     /// # Errors
     /// As [`StoragePlace::put`].
     pub fn put_all(&self, objects: Vec<(String, Bytes)>) -> Result<()> {
+        if let Some(local) = &self.local {
+            let objects = objects.into_iter();
+            let files = objects.map(|(name, bytes)| (self.path(&name), bytes));
+            return local.put_all(files.collect());
+        }
         let puts = objects.into_iter().map(|(name, bytes)| {
             let (store, path, full) = (self.store.clone(), self.path(&name), self.full_name(&name));
             async move {
@@ -229,11 +244,15 @@ impl StoragePlace {
         wait_for(all.try_collect::<()>())?
     }
 
-    /// Writes an object unless there is one of this name already; gives whether it did.
+    /// Writes an object unless there is one of this name already; gives whether it did. It is on the
+    /// disk then.
     ///
     /// # Errors
     /// As [`StoragePlace::put`].
     pub fn put_new(&self, name: &str, bytes: Bytes) -> Result<bool> {
+        if let Some(local) = &self.local {
+            return local.put_new(&self.path(name), bytes);
+        }
         let (store, path, full) = (self.store.clone(), self.path(name), self.full_name(name));
         let put = async move {
             let options = PutOptions::from(PutMode::Create);

@@ -1,6 +1,7 @@
 //! `flott bench`: whole jobs, measured from outside the engine.
 
 mod cases;
+mod checkpoints;
 mod measure;
 mod nexmark;
 
@@ -44,12 +45,16 @@ pub struct BenchArgs {
 enum Suite {
     /// The queries of the Nexmark benchmark, alone or against real Flink.
     Nexmark(Box<nexmark::NexmarkArgs>),
+    /// What checkpoints cost, how long they hold workers up, and how long a restore takes.
+    Checkpoints(checkpoints::CheckpointArgs),
 }
 
 /// Runs the command.
 pub fn run(args: &BenchArgs) -> ExitCode {
-    if let Some(Suite::Nexmark(args)) = &args.suite {
-        return nexmark::run(args);
+    match &args.suite {
+        Some(Suite::Nexmark(args)) => return nexmark::run(args),
+        Some(Suite::Checkpoints(args)) => return checkpoints::run(args),
+        None => {}
     }
     match measure_all(args) {
         Ok(results) if args.json => {

@@ -92,7 +92,6 @@ fn newest_is_damaged(chaos: &Chaos, target: Target, damage: Damage) -> Result<()
         Target::State => state_file,
     };
     spoil(&file, damage, &mut random);
-    let before = place.rows()?;
     let ended = run(&place, "")?;
     let told = format!("checkpoint {newest} of job cannot be used");
     if !ended.is_success || !ended.said.contains(&told) {
@@ -101,26 +100,10 @@ fn newest_is_damaged(chaos: &Chaos, target: Target, damage: Damage) -> Result<()
     if !ended.said.contains("resuming job from checkpoint") {
         return Err(format!("not resumed from the one before: {}", ended.said));
     }
-    nothing_lost(&expected, &before, &place.rows()?)
-}
-
-/// What the damaged checkpoint had committed stays and may be there twice, all else is exact.
-fn nothing_lost(expected: &Rows, before: &Rows, actual: &Rows) -> Result<(), String> {
-    let count = |rows: &Rows, row: &str| rows.get(row).copied().unwrap_or(0);
-    let excess = actual
-        .iter()
-        .map(|(row, &n)| (row, n - count(expected, row)));
-    let excess: Vec<(&String, i64)> = excess.filter(|(_, n)| *n != 0).collect();
-    let lost = expected
-        .keys()
-        .find(|row| count(actual, row) < expected[*row]);
-    // The start from the damaged checkpoint may commit what waits in it before the damage shows.
-    let wrong = excess
-        .iter()
-        .find(|(row, n)| *n > count(before, row).max(1));
-    match (lost, wrong) {
-        (None, None) => Ok(()),
-        _ => Err(difference(expected, actual).unwrap_or_default()),
+    // What the damaged checkpoint had committed is taken back, and is there once in the end.
+    match difference(&expected, &place.rows()?) {
+        Some(difference) => Err(difference),
+        None => Ok(()),
     }
 }
 

@@ -39,6 +39,7 @@ impl Job {
     fn script(&self, out: &str) -> PathBuf {
         let sql = format!(
             "SET 'execution.checkpointing.interval' = '30 ms';
+SET 'pipeline.max-parallelism' = '16';
 SET 'restart-strategy.type' = 'none';
 CREATE TABLE r (k INT, v BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
   WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'csv');
@@ -77,6 +78,12 @@ INSERT INTO o SELECT window_end, k, COUNT(*), SUM(v)
         let names = complete.map(|f| f.file_name().to_string_lossy().into_owned());
         let ids = names.filter_map(|n| n.strip_prefix("chk-")?.parse().ok());
         ids.max().unwrap_or(0)
+    }
+
+    /// The text of the newest complete checkpoint's manifest.
+    fn manifest(&self) -> String {
+        let file = format!("state/shop/chk-{}/_manifest", self.checkpoint());
+        fs::read_to_string(self.path(&file)).unwrap_or_default()
     }
 
     /// Runs until so many more checkpoints are complete, or the job ends.
@@ -133,6 +140,8 @@ fn a_killed_job_goes_on_where_it_was() {
         num_kills += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
+        let manifest = job.manifest();
+        assert!(manifest.contains("\"max_parallelism\": 16"), "{manifest}");
     }
     let done = job.command(&script).output().unwrap();
     assert!(done.status.success(), "{}", text(&done));
@@ -174,4 +183,43 @@ fn changed_statements_do_not_drop_state_silently() {
     }
     let fresh = job.command(&script).arg("--fresh").output().unwrap();
     assert!(fresh.status.success(), "{}", text(&fresh));
+}
+
+#[test]
+fn an_aggregation_keeps_its_state_when_its_twin_is_removed() {
+    let job = Job::new();
+    let script = job.script("out");
+    let (head, _) = fs::read_to_string(&script)
+        .unwrap()
+        .split_once("CREATE TABLE o ")
+        .map(|(head, rest)| (head.to_string(), rest.to_string()))
+        .unwrap();
+    let sinks = "CREATE TABLE a (k INT, n BIGINT) WITH ('connector' = 'blackhole');
+CREATE TABLE b (k INT, n BIGINT) WITH ('connector' = 'blackhole');";
+    let first = "INSERT INTO a SELECT k, COUNT(*) FROM r GROUP BY k;";
+    let second = "INSERT INTO b SELECT k, SUM(v) FROM r GROUP BY k;";
+    let both = format!("{head}{sinks}\nEXECUTE STATEMENT SET BEGIN {first} {second} END;");
+    fs::write(&script, both).unwrap();
+    let mut child = job.run_until_checkpoint(&script, 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    if job.path("state/shop/_finished").exists() {
+        return;
+    }
+    fs::write(&script, format!("{head}{sinks}\n{second}")).unwrap();
+    let checked = Command::new(env!("CARGO_BIN_EXE_flott"))
+        .args(["restore", "--check"])
+        .arg(&script)
+        .args(["--name", "shop", "--state-dir"])
+        .arg(job.path("state"))
+        .output()
+        .unwrap();
+    let told = text(&checked);
+    let of_aggregates = told.lines().filter(|l| l.contains("GroupAggregate"));
+    let fates: Vec<&str> = of_aggregates
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
+    assert!(fates.contains(&"kept"), "{told}");
+    assert!(fates.contains(&"dropped"), "{told}");
+    assert!(!fates.contains(&"refused"), "{told}");
 }

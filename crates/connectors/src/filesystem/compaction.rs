@@ -155,7 +155,7 @@ impl Compactor {
             }
         }
         let mut parts = group.iter();
-        parts.try_for_each(|part| self.files.remove(&part.path()))
+        parts.try_for_each(|part| self.files.remove(&[part.path()]))
     }
 
     fn write(&self, group: &[Uncompacted], merged: &mut dyn PendingFile) -> Result<()> {

@@ -22,6 +22,7 @@ mod partition_commit;
 mod path;
 mod reader;
 mod records;
+mod retract;
 mod sink;
 mod source;
 mod split;

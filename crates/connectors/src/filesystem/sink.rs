@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flott_core::changelog::{ChangelogMode, RowKind};
 use flott_core::connector::{SinkRequest, TableContext};
 use flott_core::format::{EncodeRequest, FormatFactory};
-use flott_core::sink::{Committer, SinkWriter, TableSink, WriterContext};
+use flott_core::sink::{Committer, Rollback, SinkWriter, TableSink, WriterContext};
 use flott_core::{Error, Result};
 
 use super::TableOptions;
@@ -15,6 +15,7 @@ use super::file_system::FileSystem;
 use super::options;
 use super::partition_commit::PartitionCommitPolicy;
 use super::path::partition_folder;
+use super::retract::retract;
 use super::source::{file_columns, key_columns};
 use super::writer::FileWriter;
 
@@ -183,6 +184,11 @@ impl TableSink for FilesystemSink {
 
     fn create_writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>> {
         Ok(Box::new(FileWriter::new(self.plan.clone(), context)?))
+    }
+
+    fn retract(&self, rollback: &Rollback) -> Result<bool> {
+        retract(&self.plan, rollback)?;
+        Ok(true)
     }
 
     fn create_committer(&self) -> Result<Option<Box<dyn Committer>>> {

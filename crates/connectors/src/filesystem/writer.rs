@@ -50,6 +50,52 @@ pub(super) struct FileWriter {
     watermark: i64,
 }
 
+/// Part names of an attempt begin so; the subtask and a number follow.
+pub(super) fn prefix(attempt_id: &str) -> String {
+    format!("part-{attempt_id}-")
+}
+
+/// What a writer leaves in a checkpoint.
+pub(super) struct WriterState {
+    pub attempt_id: String,
+    pub subtask: usize,
+    /// The number of its next file: those before belong to the checkpoint or older ones.
+    pub num_files: u64,
+    /// Partitions to be marked, and the time to wait for.
+    pub unmarked: BTreeMap<String, i64>,
+}
+
+impl WriterState {
+    fn encode(&self) -> Vec<u8> {
+        let mut encoding = Encoding::default();
+        encoding.text(&self.attempt_id);
+        encoding.number(self.subtask as u64).number(self.num_files);
+        for (partition, due_ms) in &self.unmarked {
+            encoding.text(partition).number(*due_ms as u64);
+        }
+        encoding.0
+    }
+
+    /// `None` of a writer that had ended.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Self>> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let mut decoding = Decoding(bytes);
+        let mut state = Self {
+            attempt_id: decoding.text()?,
+            subtask: decoding.number()? as usize,
+            num_files: decoding.number()?,
+            unmarked: BTreeMap::new(),
+        };
+        while !decoding.is_empty() {
+            let partition = decoding.text()?;
+            state.unmarked.insert(partition, decoding.number()? as i64);
+        }
+        Ok(Some(state))
+    }
+}
+
 impl OpenFile {
     fn write_out(&mut self, metrics: &flott_core::metrics::OperatorMetrics) -> Result<()> {
         self.file.write(&self.buffer)?;
@@ -73,10 +119,9 @@ impl FileWriter {
             context,
         };
         for bytes in std::mem::take(&mut writer.context.restored) {
-            let mut decoding = Decoding(&bytes);
-            while !decoding.is_empty() {
-                let partition = decoding.text()?;
-                writer.unmarked.insert(partition, decoding.number()? as i64);
+            // A writer that had ended has left nothing.
+            if let Some(state) = WriterState::decode(&bytes)? {
+                writer.unmarked.extend(state.unmarked);
             }
         }
         Ok(writer)
@@ -91,7 +136,7 @@ impl FileWriter {
 
     /// Part names of this attempt begin so.
     fn prefix(&self) -> String {
-        format!("part-{}-", self.context.attempt_id)
+        prefix(&self.context.attempt_id)
     }
 
     /// What the names of this attempt's visible files begin with.
@@ -313,11 +358,13 @@ impl SinkWriter for FileWriter {
     }
 
     fn snapshot(&mut self) -> Result<Vec<u8>> {
-        let mut encoding = Encoding::default();
-        for (partition, due_ms) in &self.unmarked {
-            encoding.text(partition).number(*due_ms as u64);
-        }
-        Ok(encoding.0)
+        let state = WriterState {
+            attempt_id: self.context.attempt_id.clone(),
+            subtask: self.context.subtask,
+            num_files: self.num_files,
+            unmarked: self.unmarked.clone(),
+        };
+        Ok(state.encode())
     }
 
     fn abort(&mut self) {

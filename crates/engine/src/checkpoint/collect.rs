@@ -46,6 +46,10 @@ pub(crate) struct Collected {
     pub requests: VecDeque<SavepointRequest>,
     pub history: CheckpointHistory,
     pub num_workers_done: usize,
+    /// Workers whose operators have all of their state back.
+    pub num_workers_restored: usize,
+    /// What the checkpoint that the job starts from had prepared is committed.
+    pub is_restored_committed: bool,
     /// Something has happened that the coordinator wants to know.
     is_changed: bool,
 }
@@ -150,6 +154,28 @@ impl Checkpoints {
         self.change(|collected| drop(collected.ended.insert(place, subtask)));
     }
 
+    /// The operators of a worker have all of their state back.
+    pub fn worker_restored(&self) {
+        self.change(|collected| collected.num_workers_restored += 1);
+    }
+
+    /// Writers may begin: what was prepared before is committed.
+    pub fn restored_committed(&self) {
+        self.change(|collected| collected.is_restored_committed = true);
+    }
+
+    pub fn is_restored_committed(&self) -> bool {
+        self.collected.lock().is_restored_committed
+    }
+
+    /// Waits until [`Checkpoints::is_restored_committed`], or the job has stopped.
+    pub fn wait_for_restored(&self, job: &JobState) {
+        let mut collected = self.collected.lock();
+        while !(collected.is_restored_committed || job.is_stopped()) {
+            self.changed.wait(&mut collected);
+        }
+    }
+
     pub fn worker_done(&self) {
         self.change(|collected| collected.num_workers_done += 1);
     }
@@ -222,7 +248,8 @@ impl Checkpoints {
         savepoint: Option<SavepointRequest>,
     ) -> Result<Option<u64>> {
         let mut collected = self.collected.lock();
-        if collected.cut.is_some() || collected.is_storing || job.is_stopped() {
+        let is_busy = collected.cut.is_some() || collected.is_storing;
+        if is_busy || !collected.is_restored_committed || job.is_stopped() {
             if let Some(request) = savepoint {
                 collected.requests.push_front(request);
             }

@@ -37,10 +37,10 @@ pub(super) struct Pending {
 /// The coordinator of one attempt; lives on the job's own thread.
 pub(crate) struct Coordinator<'a> {
     pub(super) job: &'a Arc<JobState>,
-    committers: Committers,
+    pub(super) committers: Committers,
     pub(super) chains: BTreeMap<NodeId, OperatorChain>,
     /// Prepared, and not in a complete checkpoint yet.
-    uncommitted: BTreeMap<Place, Vec<Committable>>,
+    pub(super) uncommitted: BTreeMap<Place, Vec<Committable>>,
     pub(super) pending: Option<Pending>,
     /// Simulated: state is stored on the calling thread, and somebody else triggers.
     is_simulated: bool,
@@ -55,10 +55,8 @@ pub(crate) struct Coordinator<'a> {
 }
 
 impl<'a> Coordinator<'a> {
-    /// Commits what the checkpoint that the job starts from had prepared: twice is harmless.
-    ///
     /// # Errors
-    /// A committer's, and a defect in restored state.
+    /// A defect in restored state.
     pub fn start(
         job: &'a Arc<JobState>,
         committers: Committers,
@@ -107,7 +105,9 @@ impl<'a> Coordinator<'a> {
                 coordinator.uncommitted.insert((id, subtask), committables);
             }
         }
-        coordinator.commit()?;
+        if !coordinator.awaits_restore() {
+            job.checkpoints.restored_committed();
+        }
         Ok(coordinator)
     }
 
@@ -116,6 +116,7 @@ impl<'a> Coordinator<'a> {
     /// # Errors
     /// What fails the job: a committer's error, too many failed checkpoints.
     pub fn step(&mut self) -> Result<()> {
+        self.commit_restored()?;
         match self.delayed.take() {
             Some((task, 0)) => self.store_here(task)?,
             Some((task, turns)) => self.delayed = Some((task, turns - 1)),
@@ -140,6 +141,8 @@ impl<'a> Coordinator<'a> {
         let begun = self.begun_ms();
         let next_ms = match begun {
             Some(begun) => begun.saturating_add(timeout_ms).saturating_add(1),
+            // The workers say when their state is back.
+            None if !self.job.checkpoints.is_restored_committed() => return None,
             None => self.next_trigger_ms()?,
         };
         let wait_ms = next_ms - self.job.options.clock.now_ms();
@@ -164,7 +167,8 @@ impl<'a> Coordinator<'a> {
     }
 
     fn trigger_when_due(&mut self) -> Result<()> {
-        if self.pending.is_some() || self.job.is_draining() {
+        let is_ready = self.job.checkpoints.is_restored_committed();
+        if self.pending.is_some() || self.job.is_draining() || !is_ready {
             return Ok(());
         }
         let request = {

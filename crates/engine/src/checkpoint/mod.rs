@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `collect` | what workers and coordinator share: the cut under way |
 //! | `coordinator` | triggers, times out, has cuts stored, commits |
+//! | `begin` | what is committed, or taken back, before an attempt writes |
 //! | `finish` | the last checkpoint, when all input has ended |
 //! | [`store`] | writes state files and manifests |
 //! | `load` | from a manifest to something to start from |
@@ -15,6 +16,7 @@
 //!
 //! The protocol, step by step, is in `docs/checkpoints.md`.
 
+mod begin;
 pub(crate) mod collect;
 pub(crate) mod coordinator;
 mod finish;

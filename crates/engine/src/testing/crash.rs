@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flott_core::operator::StateContent;
 use flott_core::{Error, Result};
 
 use crate::testing::harness::{Harness, OpenHarness, fold};
@@ -47,7 +48,8 @@ impl Step {
 
 /// Runs the script without a crash, with a crash after each single step (with and without snapshots
 /// after the steps before), and with a crash after every step, restoring with each of these
-/// parallelisms; the table that the output describes must be the same. Gives that table.
+/// parallelisms, and with each of them and 1 in turn; the table that the output describes must be
+/// the same. Gives that table.
 ///
 /// # Errors
 /// What the operator reports, and a difference, with the step after which the crash was.
@@ -56,23 +58,67 @@ pub fn crash_everywhere(
     script: &[Step],
     parallelisms: &[usize],
 ) -> Result<BTreeMap<String, i64>> {
-    let expected = run(harness, script, 1, |_| None)?;
+    let expected = run(harness, script, |_| None)?;
     for &parallelism in parallelisms {
         for crash_after in 0..script.len() {
             let place = format!("after step {crash_after} ({:?})", script[crash_after]);
-            let crash = |step| (step == crash_after).then_some(After::Crash);
-            let actual = run(harness, script, parallelism, crash)?;
+            let crash = |step| (step == crash_after).then_some(After::Crash(parallelism));
+            let actual = run(harness, script, crash)?;
             compare(&expected, &actual, &place, parallelism)?;
-            let actual = run(harness, script, parallelism, |step| {
+            let actual = run(harness, script, |step| {
                 crash(step).or(Some(After::Snapshot))
             })?;
             let place = format!("{place}, with a snapshot after every step,");
             compare(&expected, &actual, &place, parallelism)?;
         }
-        let actual = run(harness, script, parallelism, |_| Some(After::Crash))?;
+        let actual = run(harness, script, |_| Some(After::Crash(parallelism)))?;
         compare(&expected, &actual, "after every step", parallelism)?;
+        // A crash, some snapshots of the restored operator, a crash with the other parallelism …
+        let in_turn = |step: usize| match step % 4 {
+            0 => Some(After::Crash(parallelism)),
+            2 => Some(After::Crash(1)),
+            _ => Some(After::Snapshot),
+        };
+        let actual = run(harness, script, in_turn)?;
+        compare(
+            &expected,
+            &actual,
+            "after every other step, in turn with 1,",
+            parallelism,
+        )?;
     }
     Ok(expected)
+}
+
+/// Runs the script with a snapshot after every step and checks that another one right after it says
+/// nothing, also after a restore: snapshots say what has changed, not what is there.
+///
+/// # Errors
+/// What the operator reports, and a table that was told again.
+pub fn says_only_changes(harness: &Harness, script: &[Step]) -> Result<()> {
+    let mut open = harness.clone().open()?;
+    for (index, step) in script.iter().enumerate() {
+        step.run(&mut open)?;
+        if open.is_finished() {
+            break;
+        }
+        if index % 2 == 1 {
+            open.crash_and_restore(1)?;
+        }
+        open.snapshot()?;
+        let again = open.snapshot_changes()?;
+        let said = again.iter().flat_map(|s| &s.tables).find(|table| {
+            let is_delta = matches!(table.content, StateContent::Delta { .. });
+            !(is_delta && table.is_empty())
+        });
+        if let Some(table) = said {
+            return Err(Error::internal(format!(
+                "after step {index} ({step:?}) table '{}' is told again: {:?}",
+                table.name, table.content
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What happens after a step.
@@ -80,14 +126,13 @@ pub fn crash_everywhere(
 enum After {
     /// A snapshot is taken and kept.
     Snapshot,
-    /// A snapshot is taken and restored.
-    Crash,
+    /// A snapshot is taken and restored with this parallelism.
+    Crash(usize),
 }
 
 fn run(
     harness: &Harness,
     script: &[Step],
-    parallelism: usize,
     after: impl Fn(usize) -> Option<After>,
 ) -> Result<BTreeMap<String, i64>> {
     let mut open = harness.clone().open()?;
@@ -97,7 +142,7 @@ fn run(
         lines.extend(open.drain());
         match after(index) {
             Some(_) if open.is_finished() => {}
-            Some(After::Crash) => {
+            Some(After::Crash(parallelism)) => {
                 open.crash_and_restore(parallelism)?;
                 lines.extend(open.drain());
             }

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flott_core::Result;
+use flott_core::changelog::ChangelogMode;
 use flott_core::clock::ManualClock;
 use flott_core::graph::{Exchange, JobGraph, NodeKind};
 use flott_core::options::Options;
-use flott_core::sink::TableSink;
+use flott_core::sink::{Committer, SinkWriter, TableSink, WriterContext};
 use flott_core::source::TableSource;
 use flott_engine::restart::RestartStrategy;
 use flott_engine::testing::ScriptSource;
@@ -368,18 +369,7 @@ fn a_damaged_state_file_makes_the_job_start_from_the_checkpoint_before() -> Resu
     wait_for(|| job.handle().unwrap().checkpoints().num_completed > 4);
     job.cancel();
     job.wait()?;
-    let store = CheckpointStore::new(&place, "job");
-    let ids = store.list()?;
-    let newest = *ids.last().unwrap();
-    let manifest = store.read(newest)?;
-    let older = store.read(ids[ids.len() - 2])?;
-    let older: Vec<&str> = older.files().map(|f| f.path.as_str()).collect();
-    let own = manifest.files().find(|f| !older.contains(&f.path.as_str()));
-    let path = own.unwrap().path.clone();
-    let mut bytes = store.place().get(&path)?.unwrap().to_vec();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    store.place().put(&path, bytes.into())?;
+    let (newest, path) = damage_newest(&place)?;
     let mut second = settings(place);
     second.durability.restart = RestartStrategy::None;
     let job = run_job(graph(source(), work(), sink.clone()), second)?;
@@ -395,8 +385,112 @@ fn a_damaged_state_file_makes_the_job_start_from_the_checkpoint_before() -> Resu
     let (id, error) = skipped.unwrap();
     assert_eq!(id, newest);
     assert!(error.message().contains(&path), "{error}");
+    assert_eq!(sink.num_retractions.load(Ordering::SeqCst), 1);
     assert_eq!(sink.rows(), expected());
     Ok(())
+}
+
+/// Flips a bit of a state file that only the newest checkpoint names; gives its id and the file.
+fn damage_newest(place: &StoragePlace) -> Result<(u64, String)> {
+    let store = CheckpointStore::new(place, "job");
+    let ids = store.list()?;
+    let newest = *ids.last().unwrap();
+    let manifest = store.read(newest)?;
+    let older = store.read(ids[ids.len() - 2])?;
+    let older: Vec<&str> = older.files().map(|f| f.path.as_str()).collect();
+    let own = manifest.files().find(|f| !older.contains(&f.path.as_str()));
+    let path = own.unwrap().path.clone();
+    let mut bytes = store.place().get(&path)?.unwrap().to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    store.place().put(&path, bytes.into())?;
+    Ok((newest, path))
+}
+
+/// The names of what a checkpoint's writers have prepared.
+fn prepared_in(place: &StoragePlace, id: u64) -> Result<Vec<String>> {
+    let manifest = CheckpointStore::new(place, "job").read(id)?;
+    let subtasks = manifest.operators.iter().flat_map(|o| &o.subtasks);
+    let committables = subtasks.flat_map(|s| &s.committables);
+    let names = committables.map(|c| {
+        let text = String::from_utf8_lossy(&c.0).into_owned();
+        text.lines().next().unwrap_or_default().to_string()
+    });
+    Ok(names.collect())
+}
+
+#[test]
+fn nothing_of_a_damaged_checkpoint_is_committed() -> Result<()> {
+    let place = StoragePlace::in_memory();
+    let sink = Arc::new(CommitSink::default());
+    let mut first = settings(place.clone());
+    first.durability.checkpoints.num_retained = 3;
+    first.durability.restart = RestartStrategy::None;
+    let job = run_job(graph(source().unbounded(), work(), sink.clone()), first)?;
+    wait_for(|| job.handle().unwrap().checkpoints().num_completed > 4);
+    // The next checkpoint is stored, and the job ends before its commit.
+    sink.fail_next_commits.store(usize::MAX, Ordering::SeqCst);
+    assert_eq!(job.wait().unwrap_err().code(), "COMMIT");
+    sink.fail_next_commits.store(0, Ordering::SeqCst);
+    let (newest, _) = damage_newest(&place)?;
+    let prepared = prepared_in(&place, newest)?;
+    assert!(!prepared.is_empty());
+    let job = run_job(graph(source(), work(), sink.clone()), settings(place))?;
+    job.wait()?;
+    let committed = sink.committed.lock().clone();
+    assert!(prepared.iter().all(|name| !committed.contains_key(name)));
+    assert_eq!(sink.rows(), expected());
+    Ok(())
+}
+
+#[test]
+fn going_back_is_refused_where_output_would_come_twice() -> Result<()> {
+    let place = StoragePlace::in_memory();
+    let sink = Arc::new(CommitSink::default());
+    let mut first = settings(place.clone());
+    first.durability.checkpoints.num_retained = 3;
+    let job = run_job(graph(source().unbounded(), work(), sink.clone()), first)?;
+    wait_for(|| job.handle().unwrap().checkpoints().num_completed > 4);
+    job.cancel();
+    job.wait()?;
+    damage_newest(&place)?;
+    let again = |option: &str| {
+        let mut settings = settings(place.clone());
+        let mut config = settings.config.clone();
+        config.set("execution.state-recovery.damaged-checkpoint", option);
+        settings.durability = DurabilityConfig::from_options(&config).unwrap();
+        let job = run_job(
+            graph(source(), work(), Arc::new(Stubborn(sink.clone()))),
+            settings,
+        )?;
+        job.wait()
+    };
+    for option in ["RETRACT", "FAIL"] {
+        let error = again(option).unwrap_err();
+        assert_eq!(error.code(), "DAMAGED_CHECKPOINT", "{option}: {error}");
+        assert!(error.message().contains("REPEAT"), "{error}");
+    }
+    again("REPEAT")?;
+    assert_eq!(sink.num_retractions.load(Ordering::SeqCst), 0);
+    assert_eq!(sink.rows(), expected());
+    Ok(())
+}
+
+/// A sink that cannot take back what it has committed.
+struct Stubborn(Arc<CommitSink>);
+
+impl TableSink for Stubborn {
+    fn changelog_mode(&self, offered: ChangelogMode) -> Result<ChangelogMode> {
+        self.0.changelog_mode(offered)
+    }
+
+    fn create_writer(&self, context: WriterContext) -> Result<Box<dyn SinkWriter>> {
+        self.0.create_writer(context)
+    }
+
+    fn create_committer(&self) -> Result<Option<Box<dyn Committer>>> {
+        self.0.create_committer()
+    }
 }
 
 #[test]

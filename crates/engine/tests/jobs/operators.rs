@@ -16,7 +16,7 @@ use flott_core::operator::{
     Operator, OperatorFactory, Output, StateScope, StateSnapshot, StateTable,
 };
 use flott_core::schema::{Column, Schema};
-use flott_core::sink::{Committable, Committer, SinkWriter, TableSink, WriterContext};
+use flott_core::sink::{Committable, Committer, Rollback, SinkWriter, TableSink, WriterContext};
 use flott_core::source::TableSource;
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
@@ -188,6 +188,7 @@ pub struct CommitSink {
     pub num_commits: Arc<AtomicUsize>,
     /// So many of the next commits fail.
     pub fail_next_commits: Arc<AtomicUsize>,
+    pub num_retractions: AtomicUsize,
 }
 
 impl CommitSink {
@@ -220,6 +221,28 @@ impl TableSink for CommitSink {
             self.fail_next_commits.clone(),
         ))))
     }
+
+    /// Forgets what came after the checkpoint: later commits of its writers, and those of later
+    /// attempts.
+    fn retract(&self, rollback: &Rollback) -> Result<bool> {
+        let writers = rollback.writers.iter().filter(|w| !w.is_empty());
+        let writers: Vec<(String, usize)> = writers
+            .map(|bytes| {
+                let text = String::from_utf8_lossy(bytes);
+                let (name, number) = text.rsplit_once(' ').unwrap();
+                (name.to_string(), number.parse().unwrap())
+            })
+            .collect();
+        self.committed.lock().retain(|name, _| {
+            let (writer, number) = name.rsplit_once('-').unwrap();
+            let number: usize = number.parse().unwrap();
+            let is_later = writers.iter().any(|(w, n)| w == writer && number > *n);
+            let attempt = writer.rsplit_once('-').unwrap().0;
+            !is_later && !rollback.later_attempts.iter().any(|a| a == attempt)
+        });
+        self.num_retractions.fetch_add(1, Ordering::SeqCst);
+        Ok(true)
+    }
 }
 
 struct CommitWriter {
@@ -244,6 +267,10 @@ impl SinkWriter for CommitWriter {
         }
         let bytes = text.into_bytes();
         Ok(vec![Committable { bytes }])
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<u8>> {
+        Ok(format!("{} {}", self.name, self.num_files).into_bytes())
     }
 
     fn abort(&mut self) {

@@ -34,6 +34,13 @@ pub const TABLE_PARALLELISM: OptionDef = OptionDef::new(
 )
 .default("-1");
 
+pub const MAX_PARALLELISM: OptionDef = OptionDef::new(
+    "pipeline.max-parallelism",
+    Integer,
+    "the number of key groups, and the most subtasks that state can be divided among; state keeps the number that it began with",
+)
+.default("128");
+
 /// Every key that means something here, or that Flink's scripts often set; others are accepted.
 pub const OPTIONS: &[OptionDef] = &[
     RUNTIME_MODE,
@@ -42,12 +49,7 @@ pub const OPTIONS: &[OptionDef] = &[
     TABLE_PARALLELISM,
     OptionDef::new("flott.memory", MemorySize, "memory for the whole process"),
     OptionDef::new("pipeline.name", Text, "the name of the next job"),
-    OptionDef::new(
-        "pipeline.max-parallelism",
-        Integer,
-        "the number of key groups",
-    )
-    .default("128"),
+    MAX_PARALLELISM,
     OptionDef::new(
         "pipeline.auto-watermark-interval",
         Duration,

@@ -31,6 +31,7 @@ use chrono_tz::Tz;
 use flott_core::catalog::ObjectPath;
 use flott_core::clock::Clock;
 use flott_core::connector::Registry;
+use flott_core::key_group::DEFAULT_MAX_PARALLELISM;
 use flott_core::options::Options;
 use flott_core::schema::{Column, Schema};
 use flott_core::{Error, Result};
@@ -141,6 +142,22 @@ impl Session {
             }
         }
         Ok(None)
+    }
+
+    /// The number of key groups for new state ('pipeline.max-parallelism').
+    ///
+    /// # Errors
+    /// A user error when what was set is not a number from 1 to 32768. Flink's -1 is the default.
+    pub fn max_parallelism(&self) -> Result<usize> {
+        let set = self.config.integer(&config::MAX_PARALLELISM)?;
+        match set.filter(|&n| n != -1) {
+            None => Ok(DEFAULT_MAX_PARALLELISM),
+            Some(n) if (1..=1 << 15).contains(&n) => Ok(n as usize),
+            Some(n) => Err(Error::user(
+                "INVALID_OPTION",
+                format!("option 'pipeline.max-parallelism' is '{n}'; it takes 1 to 32768"),
+            )),
+        }
     }
 
     /// Runs one statement: catalog statements at once; a query or INSERT comes back as a planned

@@ -358,6 +358,11 @@ fn configuration_is_set_reset_and_listed() {
     assert!(!s.is_batch());
     ok(&mut s, "SET 'parallelism.default' = '4'");
     assert_eq!(s.parallelism().unwrap(), Some(4));
+    assert_eq!(s.max_parallelism().unwrap(), 128);
+    ok(&mut s, "SET 'pipeline.max-parallelism' = '16'");
+    assert_eq!(s.max_parallelism().unwrap(), 16);
+    ok(&mut s, "SET 'pipeline.max-parallelism' = '40000'");
+    assert_eq!(s.max_parallelism().unwrap_err().code(), "INVALID_OPTION");
     ok(&mut s, "RESET");
     assert!(s.config().is_empty());
 }

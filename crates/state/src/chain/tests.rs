@@ -1,9 +1,10 @@
-use arrow::array::{AsArray, Int64Array, StringViewArray, UInt16Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, UInt16Array};
 use arrow::datatypes::{Field, Int64Type, Schema, UInt16Type};
 use flott_core::hash::mix;
 use flott_core::key_group::{key_group_of, subtask_of};
 use proptest::prelude::*;
 
+use super::part::READ_AHEAD_BYTES;
 use super::*;
 
 const MAX: usize = 16;
@@ -214,9 +215,9 @@ fn only_the_key_groups_asked_for_are_read() {
             expected.collect::<Vec<_>>()
         );
     }
-    assert!(!chain.wants_compaction());
+    assert!(!chain.clone().mark_compaction());
     chain.apply([(0..MAX, content(0, 60, 3))]).unwrap();
-    assert!(chain.wants_compaction());
+    assert!(chain.clone().mark_compaction());
     chain.compact().unwrap();
     assert_eq!(chain.layers().len(), 1);
     assert_eq!(read(chain.rows(0..MAX)).len(), 60);
@@ -233,4 +234,87 @@ fn changes_with_other_keys_are_refused() {
     };
     chain.apply([(0..MAX, content(3))]).unwrap();
     assert!(chain.apply([(0..MAX, content(2))]).is_err());
+}
+
+#[test]
+fn a_long_chain_merges_small_neighbours_and_leaves_the_old_layer_alone() {
+    let mut chain = TableChain::new(MAX);
+    let content = |keys: std::ops::Range<i64>, value: i64, gone: Vec<i64>| StateContent::Delta {
+        key_columns: 3,
+        replaced_groups: Vec::new(),
+        upserts: rows(keys.map(|k| (k, value))),
+        deletes: self::keys(gone.into_iter()),
+    };
+    chain
+        .apply([(0..MAX, content(0..5_000, 0, vec![]))])
+        .unwrap();
+    let mut expected: Model = (0..5_000).map(|k| (k, 0)).collect();
+    let oldest = chain.layers()[0].upserts.num_rows();
+    for n in 1..150i64 {
+        let (key, gone) = (n * 7 % 100, n * 11 % 100);
+        let said = content(key..key + 1, n, vec![gone]);
+        chain.apply([(0..MAX, said)]).unwrap();
+        expected.remove(&gone);
+        expected.insert(key, n);
+        chain.compact().unwrap();
+        assert!(chain.layers().len() <= 65);
+        assert_eq!(chain.layers()[0].upserts.num_rows(), oldest);
+    }
+    assert!(chain.layers().len() < 100);
+    let expected: Vec<(i64, i64)> = expected.into_iter().collect();
+    assert_eq!(read(chain.rows(0..MAX)), expected);
+}
+
+/// Rows that claim to be many and cannot be read.
+#[derive(Debug)]
+struct Broken {
+    panics: bool,
+}
+
+impl StoredRows for Broken {
+    fn num_rows(&self) -> usize {
+        1
+    }
+
+    fn size_bytes(&self) -> usize {
+        READ_AHEAD_BYTES
+    }
+
+    fn read(&self, _: Option<&std::ops::Range<usize>>) -> Result<RowsReader<'_>> {
+        assert!(!self.panics, "on purpose");
+        Err(Error::external("STATE_CORRUPT", "damaged on purpose"))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+#[test]
+fn many_rows_are_read_ahead() {
+    let mut chain = OperatorChain::new(MAX);
+    let all: Vec<_> = (0..80_000).map(|k| (k, Some(k))).collect();
+    let rows: StateRows = all.chunks(5_000).map(batch).collect();
+    assert!(rows.size_bytes() > READ_AHEAD_BYTES);
+    let table = StateTable::full("t", StateScope::Keyed, rows);
+    chain
+        .apply(&[StateSnapshot {
+            tables: vec![table],
+        }])
+        .unwrap();
+    let expected: Vec<(i64, i64)> = (0..80_000).map(|k| (k, k)).collect();
+    assert!(read(chain.snapshots()[0].table("t")) == expected);
+    // Nobody takes the rest.
+    drop(chain.snapshots()[0].table("t").next());
+}
+
+#[test]
+fn what_cannot_be_read_ahead_is_an_error() {
+    for panics in [false, true] {
+        let rows: Arc<dyn StoredRows> = Arc::new(Broken { panics });
+        let rows = KeyGroupRows::new(rows, 0..MAX).rows();
+        let errors: Vec<_> = rows.read().map(|b| b.unwrap_err()).collect();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(errors[0].code() == "STATE_CORRUPT", !panics);
+    }
 }

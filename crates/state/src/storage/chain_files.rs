@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flott_core::Result;
-use flott_core::operator::{StatePart, StateRows, StateScope, StoredRows};
+use flott_core::operator::{StatePart, StateRows, StateScope};
 use flott_storage::StoragePlace;
 
 use super::manifest::{FileManifest, LayerManifest, TableManifest};
@@ -43,10 +43,8 @@ impl OperatorChain {
     /// writes them whole.
     pub fn mark_compaction(&mut self) {
         for table in self.tables.values_mut() {
-            if let OperatorTable::Keyed(chain) = table
-                && chain.wants_compaction()
-            {
-                merge_when_read(chain);
+            if let OperatorTable::Keyed(chain) = table {
+                chain.mark_compaction();
             }
         }
     }
@@ -59,7 +57,7 @@ impl OperatorChain {
         let mut whole = self.clone();
         for table in whole.tables.values_mut() {
             if let OperatorTable::Keyed(chain) = table {
-                merge_when_read(chain);
+                chain.mark_whole();
             }
         }
         whole.store(writer)
@@ -135,12 +133,6 @@ impl OperatorChain {
         }
         chain
     }
-}
-
-/// Puts one layer of all layers' rows in their place; they are merged when it is read.
-fn merge_when_read(chain: &mut TableChain) {
-    let layers: Arc<dyn StoredRows> = Arc::new(chain.clone());
-    chain.replace(layers.into());
 }
 
 fn layer_manifest(layer: &Layer) -> LayerManifest {

@@ -88,14 +88,15 @@ impl CheckpointStore {
         root.folders("")
     }
 
-    /// Takes charge of the job: earlier attempts can no longer write a manifest or commit.
+    /// Takes charge of the job: earlier attempts can no longer write a manifest or commit. `run`
+    /// tells the processes apart that run the job, for [`CheckpointStore::attempts_after`].
     ///
     /// # Errors
     /// The store's.
-    pub fn begin_attempt(&mut self) -> Result<u64> {
+    pub fn begin_attempt(&mut self, run: &str) -> Result<u64> {
         loop {
             let next = self.last_attempt()? + 1;
-            let note = Bytes::from(format!("process {}\n", std::process::id()));
+            let note = Bytes::from(format!("process {}\nrun {run}\n", std::process::id()));
             if self.place.put_new(&format!("{ATTEMPTS}/{next}"), note)? {
                 self.attempt = next;
                 return Ok(next);
@@ -104,12 +105,31 @@ impl CheckpointStore {
     }
 
     fn last_attempt(&self) -> Result<u64> {
+        Ok(self.attempts()?.into_iter().max().unwrap_or(0))
+    }
+
+    fn attempts(&self) -> Result<Vec<u64>> {
         let attempts = self.place.list(ATTEMPTS)?;
         let numbers = attempts.iter().filter_map(|object| {
             let number = object.name.strip_prefix(ATTEMPTS)?.strip_prefix('/')?;
             number.parse().ok()
         });
-        Ok(numbers.max().unwrap_or(0))
+        Ok(numbers.collect())
+    }
+
+    /// The attempts after this one: the run and the number of each.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn attempts_after(&self, attempt: u64) -> Result<Vec<(String, u64)>> {
+        let mut after = Vec::new();
+        for number in self.attempts()?.into_iter().filter(|&n| n > attempt) {
+            let note = self.place.get(&format!("{ATTEMPTS}/{number}"))?;
+            let note = String::from_utf8_lossy(&note.unwrap_or_default()).into_owned();
+            let run = note.lines().find_map(|line| line.strip_prefix("run "));
+            after.push((run.unwrap_or_default().to_string(), number));
+        }
+        Ok(after)
     }
 
     /// Whether this attempt is still in charge.
@@ -293,19 +313,13 @@ impl CheckpointStore {
         });
         let mut unused: Vec<String> = unused.collect();
         let num_unused = unused.len();
-        let attempts = self.place.list(ATTEMPTS)?.into_iter().map(|o| o.name);
-        let current = format!("{ATTEMPTS}/{}", self.attempt);
-        unused.extend(attempts.filter(|name| *name != current && self.is_older(name)));
+        // Who goes back to a checkpoint has to know the attempts since.
+        let kept = manifests.iter().map(|m| m.attempt).min();
+        let kept = kept.unwrap_or(self.attempt).min(self.attempt);
+        let older = self.attempts()?.into_iter().filter(|&n| n < kept);
+        unused.extend(older.map(|n| format!("{ATTEMPTS}/{n}")));
         self.place.delete_all(unused)?;
         Ok(num_unused)
-    }
-
-    fn is_older(&self, attempt: &str) -> bool {
-        let number = attempt
-            .rsplit('/')
-            .next()
-            .and_then(|n| n.parse::<u64>().ok());
-        number.is_some_and(|n| n < self.attempt)
     }
 
     /// Notes that the job has finished.
@@ -430,12 +444,13 @@ mod tests {
 
     fn store(root: &StoragePlace) -> CheckpointStore {
         let mut store = CheckpointStore::new(root, "shop");
-        store.begin_attempt().unwrap();
+        store.begin_attempt("run").unwrap();
         store
     }
 
     fn complete(store: &CheckpointStore, id: u64) -> Result<u64> {
         let mut manifest = manifest(id);
+        manifest.attempt = store.attempt();
         let path = store.file_name(id, 0);
         store.place.put(&path, Bytes::from(vec![1; 100]))?;
         manifest.operators[0].tables[0].layers[0].upserts[0].path = path;
@@ -476,6 +491,11 @@ mod tests {
         complete(&new, 2)?;
         new.collect_garbage()?;
         assert_eq!(new.list()?, [1, 2]);
+        // Who goes back to checkpoint 1 has to know the attempts since.
+        assert_eq!(new.attempts_after(1)?, [("run".to_string(), 2)]);
+        assert!(names(&new).contains(&"attempts/1".to_string()));
+        new.retain(1)?;
+        new.collect_garbage()?;
         assert!(!names(&new).contains(&"attempts/1".to_string()));
         Ok(())
     }

@@ -14,6 +14,7 @@ use flott_storage::StoragePlace;
 
 use super::manifest::{Blob, FileManifest};
 use super::state_file::{decode, encode, missing};
+use crate::chain::ROW_ID;
 
 /// Rows of more bytes than this are parted into several files.
 const MAX_FILE_BYTES: usize = 64 << 20;
@@ -69,6 +70,11 @@ impl StoredRows for StoredFile {
         }
         let batches = decode(&self.name(), &self.bytes()?)?;
         Ok(Box::new(batches.into_iter().map(Ok)))
+    }
+
+    fn numbers_rows(&self) -> bool {
+        let second = self.schema.split(", ").nth(1);
+        second.and_then(|c| c.strip_prefix(ROW_ID)) == Some(": Int64")
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -10,12 +10,15 @@ use flott_core::Result;
 use flott_core::changelog::{ChangelogBatch, RowKind, adds};
 use flott_core::hash::{StableHashMap, hash_columns};
 use flott_core::operator::{
-    Operator, OperatorContext, OperatorFactory, Output, StateLayout, StateSnapshot,
+    Operator, OperatorContext, OperatorFactory, Output, StateLayout, StateRows, StateScope,
+    StateSnapshot, StateTable,
 };
 
 use super::evaluate::{batch_of, milliseconds};
 use super::first_row::{self, FirstRowByTime};
-use super::rows::{Partitions, RowStore, keyed_table, keys_layout, rows_layout, split_keyed};
+use super::rows::{
+    Partitions, RestoredRows, RowStore, keyed_rows, keys_layout, rows_layout, split_keyed,
+};
 
 /// Which row of a key is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,7 @@ impl OperatorFactory for DeduplicateConfig {
                     partitions: Partitions::new(&self.schema, &self.partition_columns)?,
                     columns: self.partition_columns.clone(),
                     schema: self.schema.clone(),
+                    num_told: Some(0),
                     context: None,
                 }));
             }
@@ -124,6 +128,8 @@ struct FirstOfKey {
     partitions: Partitions,
     columns: Vec<usize>,
     schema: SchemaRef,
+    /// The keys below this number have been told by snapshots; `None`: the next says everything.
+    num_told: Option<u32>,
     context: Option<OperatorContext>,
 }
 
@@ -161,12 +167,21 @@ impl Operator for FirstOfKey {
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let all = self.partitions.all();
-        let key_groups = all.iter();
+        // Keys stay for ever, and their numbers rise.
+        let end = self.partitions.bound() as u32;
+        let numbers: Vec<u32> = (self.num_told.unwrap_or(0)..end).collect();
+        let key_groups = numbers.iter();
         let key_groups = key_groups.map(|&n| self.partitions.key_group(n, max_parallelism));
-        let keys = self.partitions.key_columns(&all)?;
-        let keys = batch_of(self.key_schema(), keys, all.len())?;
-        let table = keyed_table(KEYS, key_groups.collect(), Vec::new(), keys)?;
+        let keys = self.partitions.key_columns(&numbers)?;
+        let keys = batch_of(self.key_schema(), keys, numbers.len())?;
+        let rows = keyed_rows(key_groups.collect(), Vec::new(), keys)?;
+        let table = match self.num_told.replace(end) {
+            None => StateTable::full(KEYS, StateScope::Keyed, rows),
+            Some(_) => {
+                let key_columns = 1 + self.columns.len();
+                StateTable::delta(KEYS, key_columns, rows, StateRows::default())
+            }
+        };
         Ok(StateSnapshot {
             tables: vec![table],
         })
@@ -179,7 +194,12 @@ impl Operator for FirstOfKey {
             self.partitions
                 .assign_columns(keys.columns(), keys.num_rows())?;
         }
+        self.num_told = Some(self.partitions.bound() as u32);
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.num_told = None;
     }
 }
 
@@ -384,7 +404,8 @@ impl RowOfKey {
         let (kinds, slots) = self.changes(changed);
         // What was in the store before is read from there; all else is at hand.
         let positions = self.store.pending_rows(&slots);
-        self.store.commit(rows)?;
+        self.store
+            .commit_keyed(rows, self.partitions.row_hashes())?;
         if slots.is_empty() {
             return Ok(());
         }
@@ -401,6 +422,7 @@ impl RowOfKey {
 impl Operator for RowOfKey {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.store.set_max_parallelism(context.max_parallelism);
         Ok(())
     }
 
@@ -423,34 +445,28 @@ impl Operator for RowOfKey {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let (mut key_groups, mut slots) = (Vec::new(), Vec::new());
-        for group in self.partitions.all() {
-            let slot = self.kept.slots[group as usize];
-            if slot != NONE {
-                key_groups.push(self.partitions.key_group(group, max_parallelism));
-                slots.push(slot);
-            }
-        }
         if let Some(context) = &self.context {
             let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
-        let rows = self.store.rows(&slots)?;
         Ok(StateSnapshot {
-            tables: vec![keyed_table(ROWS, key_groups, Vec::new(), rows)?],
+            tables: vec![self.store.snapshot(ROWS, &[])],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(ROWS) {
-            let batch = &batch?;
-            let ([], rows) = split_keyed::<0>(batch, &self.schema)?;
-            self.apply(&rows, |_| true)?;
-            self.store.commit(&rows)?;
+            let restored = RestoredRows::<0>::new(&batch?, &self.schema)?;
+            self.apply(&restored.rows, |_| true)?;
+            self.store.commit_restored(&restored)?;
             self.store.sweep()?;
         }
+        self.store.told();
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.store.restart_snapshots();
     }
 }
 
@@ -460,7 +476,7 @@ mod tests {
     use flott_core::graph::Exchange;
     use flott_core::schema::{Column, Schema as TableSchema};
     use flott_core::types::LogicalType;
-    use flott_engine::testing::{Harness, Step, crash_everywhere};
+    use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 
     fn schema() -> TableSchema {
         TableSchema::new(vec![
@@ -595,6 +611,7 @@ mod tests {
         for keep in [Keep::First, Keep::Last] {
             for rowtime in [None, Some(2)] {
                 crash_everywhere(&harness(keep, rowtime), &steps, &[1, 2]).unwrap();
+                says_only_changes(&harness(keep, rowtime), &steps).unwrap();
             }
         }
     }

@@ -7,10 +7,12 @@ use arrow::array::Array;
 use arrow::datatypes::{Schema, SchemaRef};
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
-use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot};
+use flott_core::operator::{
+    Operator, OperatorContext, Output, StateRows, StateScope, StateSnapshot, StateTable,
+};
 
 use super::evaluate::{batch_of, milliseconds};
-use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
+use super::rows::{Partitions, RestoredRows, RowStore, keyed_rows, split_keyed};
 
 pub(super) const WAITING: &str = "waiting";
 pub(super) const SENT: &str = "sent";
@@ -39,6 +41,8 @@ pub(super) struct FirstRowByTime {
     known: Vec<Known>,
     /// The times and numbers of the keys whose rows wait.
     waiting: BTreeSet<(i64, u32)>,
+    /// The keys that have had their row since the last snapshot; `None`: the next says everything.
+    newly_sent: Option<Vec<u32>>,
     watermark: i64,
     context: Option<OperatorContext>,
 }
@@ -53,6 +57,7 @@ impl FirstRowByTime {
             store: RowStore::new(schema.clone()),
             known: Vec::new(),
             waiting: BTreeSet::new(),
+            newly_sent: Some(Vec::new()),
             watermark: i64::MIN,
             context: None,
         })
@@ -66,7 +71,31 @@ impl FirstRowByTime {
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
-    /// Takes rows in; gives the number of late ones.
+    /// The keys that have had their row: those of the time since the last snapshot, if it knows.
+    fn sent_table(&mut self) -> Result<StateTable> {
+        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let newly_sent = self.newly_sent.replace(Vec::new());
+        let is_whole = newly_sent.is_none();
+        let sent = newly_sent.unwrap_or_else(|| {
+            let mut all = self.partitions.all();
+            all.retain(|&n| matches!(self.known[n as usize], Known::Sent));
+            all
+        });
+        let groups = sent.iter();
+        let groups = groups.map(|&n| self.partitions.key_group(n, max_parallelism));
+        let keys = self.partitions.key_columns(&sent)?;
+        let keys = batch_of(self.key_schema(), keys, sent.len())?;
+        let rows = keyed_rows(groups.collect(), Vec::new(), keys)?;
+        Ok(match is_whole {
+            true => StateTable::full(SENT, StateScope::Keyed, rows),
+            false => {
+                let key_columns = 1 + self.key_columns.len();
+                StateTable::delta(SENT, key_columns, rows, StateRows::default())
+            }
+        })
+    }
+
+    /// Takes rows in, which are not copied yet; gives the number of late ones.
     fn take(&mut self, rows: &arrow::record_batch::RecordBatch) -> Result<u64> {
         let numbers = self.partitions.assign(rows)?;
         self.known.resize(self.partitions.bound(), Known::default());
@@ -94,8 +123,6 @@ impl FirstRowByTime {
             self.known[number as usize] = Known::Waiting { slot, time_ms };
             self.waiting.insert((time_ms, number));
         }
-        self.store.commit(rows)?;
-        self.store.sweep()?;
         // Keys that have had late rows only, which may stand there more than once.
         let mut unused = numbers;
         unused.retain(|&number| matches!(self.known[number as usize], Known::Nothing));
@@ -109,11 +136,15 @@ impl FirstRowByTime {
 impl Operator for FirstRowByTime {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.store.set_max_parallelism(context.max_parallelism);
         Ok(())
     }
 
     fn process(&mut self, _: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
         let num_late = self.take(batch.rows())?;
+        let hashes = self.partitions.row_hashes();
+        self.store.commit_keyed(batch.rows(), hashes)?;
+        self.store.sweep()?;
         if let Some(context) = &self.context {
             context.metrics.num_late_records_dropped.add(num_late);
             context.metrics.num_keys.set(self.partitions.len() as i64);
@@ -131,6 +162,9 @@ impl Operator for FirstRowByTime {
             let known = std::mem::replace(&mut self.known[number as usize], Known::Sent);
             if let Known::Waiting { slot, .. } = known {
                 slots.push(slot);
+                if let Some(newly_sent) = &mut self.newly_sent {
+                    newly_sent.push(number);
+                }
             }
         }
         if !slots.is_empty() {
@@ -142,36 +176,18 @@ impl Operator for FirstRowByTime {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let key_group = |number: u32| self.partitions.key_group(number, max_parallelism);
-        let (mut slots, mut waiting, mut sent) = (Vec::new(), Vec::new(), Vec::new());
-        for number in self.partitions.all() {
-            match self.known[number as usize] {
-                Known::Waiting { slot, .. } => {
-                    slots.push(slot);
-                    waiting.push(key_group(number));
-                }
-                _ => sent.push(number),
-            }
-        }
-        let sent_groups = sent.iter().map(|&number| key_group(number)).collect();
-        let keys = self.partitions.key_columns(&sent)?;
-        let keys = batch_of(self.key_schema(), keys, sent.len())?;
-        let rows = self.store.rows(&slots)?;
         Ok(StateSnapshot {
-            tables: vec![
-                keyed_table(WAITING, waiting, Vec::new(), rows)?,
-                keyed_table(SENT, sent_groups, Vec::new(), keys)?,
-            ],
+            tables: vec![self.store.snapshot(WAITING, &[]), self.sent_table()?],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(WAITING) {
-            let batch = &batch?;
-            let ([], rows) = split_keyed::<0>(batch, &self.schema)?;
-            self.take(&rows)?;
+            let restored = RestoredRows::<0>::new(&batch?, &self.schema)?;
+            self.take(&restored.rows)?;
+            self.store.commit_restored(&restored)?;
         }
+        self.store.told();
         for batch in snapshot.table(SENT) {
             let batch = &batch?;
             let ([], keys) = split_keyed::<0>(batch, &self.key_schema())?;
@@ -184,5 +200,10 @@ impl Operator for FirstRowByTime {
             }
         }
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.store.restart_snapshots();
+        self.newly_sent = None;
     }
 }

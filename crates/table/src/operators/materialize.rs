@@ -1,15 +1,20 @@
 //! The net rows of a changelog, for batch mode.
 
-use arrow::array::{Array, UInt32Array};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::{ChangelogBatch, adds};
-use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
+use flott_core::operator::{
+    Operator, OperatorContext, OperatorFactory, Output, StateScope, StateSnapshot, StateTable,
+};
+use flott_state::ChangeTracker;
 
 use super::evaluate::batch_of;
-use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
+use super::rows::{Extra, Partitions, RestoredRows, RowStore, keyed_rows, unfit};
 use super::sort::{emit_in_pieces, sorted_positions};
 use super::sort_key::SortKey;
 
@@ -32,11 +37,15 @@ impl OperatorFactory for MaterializeConfig {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let columns = self.key_columns.as_ref().unwrap_or(&all);
         let store = RowStore::new(self.schema.clone());
+        let mut changes = ChangeTracker::default();
+        changes.begin();
         Ok(Box::new(Materialize {
             config: self.clone(),
             keys: Partitions::new(&self.schema, columns)?,
             rows: Vec::new(),
             store: self.key_columns.is_some().then_some(store),
+            arrivals: Vec::new(),
+            changes,
             next_arrival: 0,
             context: None,
         }))
@@ -61,11 +70,16 @@ struct Materialize {
     rows: Vec<Net>,
     /// With an upsert key; else rows are keys and need no other place.
     store: Option<RowStore>,
+    /// By slot of the store: when the key came.
+    arrivals: Vec<i64>,
+    /// Without a store, by number of the key.
+    changes: ChangeTracker,
     next_arrival: i64,
     context: Option<OperatorContext>,
 }
 
 impl Materialize {
+    /// Takes in changes of rows, which are not copied yet.
     fn fold(
         &mut self,
         rows: &RecordBatch,
@@ -89,19 +103,80 @@ impl Materialize {
                     }
                     net.count = i64::from(change > 0);
                     net.slot = (change > 0).then(|| store.allocate(row));
+                    if let Some(slot) = net.slot {
+                        let num_slots = self.arrivals.len().max(slot as usize + 1);
+                        self.arrivals.resize(num_slots, 0);
+                        self.arrivals[slot as usize] = net.arrival;
+                    }
                 }
             }
         }
-        for number in numbers {
-            if self.rows[number as usize].count == 0 {
-                self.keys.remove(number);
-            }
+        let is_tracked = self.store.is_none() && self.changes.is_on();
+        if is_tracked {
+            self.changes.mark(&numbers, self.keys.bound());
         }
-        if let Some(store) = &mut self.store {
-            store.commit(rows)?;
-            store.sweep()?;
+        let mut gone = numbers;
+        gone.retain(|&n| self.rows[n as usize].count == 0);
+        gone.sort_unstable();
+        gone.dedup();
+        if is_tracked && !gone.is_empty() {
+            let keys = self.keyed(&gone, false)?;
+            self.changes.remove(&gone, keys, self.keys.len());
         }
+        gone.into_iter().for_each(|n| self.keys.remove(n));
         Ok(())
+    }
+
+    /// The key group and the row of each of these keys, perhaps with what is left of it.
+    fn keyed(&self, numbers: &[u32], has_nets: bool) -> Result<RecordBatch> {
+        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let groups = numbers.iter();
+        let groups = groups.map(|&n| self.keys.key_group(n, max_parallelism));
+        let mut columns = self.keys.key_columns(numbers)?;
+        let mut fields: Vec<_> = self.config.schema.fields().iter().cloned().collect();
+        if has_nets {
+            let nets = || numbers.iter().map(|&n| self.rows[n as usize]);
+            columns.push(Arc::new(nets().map(|n| n.count).collect::<Int64Array>()));
+            columns.push(Arc::new(nets().map(|n| n.arrival).collect::<Int64Array>()));
+            let number = |name: &str| Arc::new(Field::new(name, DataType::Int64, true));
+            fields.extend(["count", "arrival"].map(number));
+        }
+        let rows = batch_of(Arc::new(Schema::new(fields)), columns, numbers.len())?;
+        keyed_rows(groups.collect(), Vec::new(), rows)
+    }
+
+    /// Of rows that are their own keys: those that have changed since the last snapshot.
+    fn counted_table(&mut self) -> Result<StateTable> {
+        if !self.changes.is_on() {
+            let rows = self.keyed(&self.keys.all(), true)?;
+            self.changes.begin();
+            return Ok(StateTable::full(ROWS, StateScope::Keyed, rows));
+        }
+        let rows = self.keyed(&self.changes.changed(), true)?;
+        let removed = self.changes.take_removed();
+        self.changes.begin();
+        let key_columns = 1 + self.config.schema.fields().len();
+        Ok(StateTable::delta(ROWS, key_columns, rows, removed))
+    }
+
+    fn restore_counted(&mut self, batch: &RecordBatch) -> Result<()> {
+        let schema = &self.config.schema;
+        let num_columns = schema.fields().len();
+        if batch.num_columns() != num_columns + 3 {
+            return Err(unfit(batch, schema));
+        }
+        let (own, nets) = batch.columns()[1..].split_at(num_columns);
+        let rows = batch_of(schema.clone(), own.to_vec(), batch.num_rows());
+        let rows = rows.map_err(|_| unfit(batch, schema))?;
+        let [counts, arrivals] = [0, 1].map(|i| nets[i].as_primitive_opt::<Int64Type>());
+        let (Some(counts), Some(arrivals)) = (counts, arrivals) else {
+            return Err(unfit(batch, schema));
+        };
+        self.fold(
+            &rows,
+            |row| counts.value(row),
+            |row| Some(arrivals.value(row)),
+        )
     }
 
     /// The rows of these keys.
@@ -122,6 +197,9 @@ impl Materialize {
 impl Operator for Materialize {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        if let Some(store) = &mut self.store {
+            store.set_max_parallelism(context.max_parallelism);
+        }
         Ok(())
     }
 
@@ -134,7 +212,12 @@ impl Operator for Materialize {
                 -1
             }
         };
-        self.fold(batch.rows(), change, |_| None)
+        self.fold(batch.rows(), change, |_| None)?;
+        if let Some(store) = &mut self.store {
+            store.commit_keyed(batch.rows(), self.keys.row_hashes())?;
+            store.sweep()?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self, out: &mut dyn Output) -> Result<()> {
@@ -158,15 +241,12 @@ impl Operator for Materialize {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let all = self.keys.all();
-        let nets = || all.iter().map(|&n| self.rows[n as usize]);
-        let groups = all.iter().map(|&n| self.keys.key_group(n, max_parallelism));
-        let extra = vec![
-            ("count", nets().map(|n| n.count).collect()),
-            ("arrival", nets().map(|n| n.arrival).collect()),
-        ];
-        let table = keyed_table(ROWS, groups.collect(), extra, self.rows_of(&all)?)?;
+        let arrivals = &self.arrivals;
+        let arrival: [Extra<'_>; 1] = [("arrival", &|slot| arrivals[slot])];
+        let table = match &mut self.store {
+            Some(store) => store.snapshot(ROWS, &arrival),
+            None => self.counted_table()?,
+        };
         Ok(StateSnapshot {
             tables: vec![table],
         })
@@ -174,12 +254,27 @@ impl Operator for Materialize {
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(ROWS) {
-            let batch = &batch?;
-            let ([counts, arrivals], rows) = split_keyed::<2>(batch, &self.config.schema)?;
-            let arrival = |row: usize| arrivals.is_valid(row).then(|| arrivals.value(row));
-            self.fold(&rows, |row| counts.value(row), arrival)?;
+            let batch = batch?;
+            if self.store.is_none() {
+                self.restore_counted(&batch)?;
+                continue;
+            }
+            let restored = RestoredRows::<1>::new(&batch, &self.config.schema)?;
+            let [arrivals] = &restored.extra;
+            self.fold(&restored.rows, |_| 1, |row| Some(arrivals.value(row)))?;
+            if let Some(store) = &mut self.store {
+                store.commit_restored(&restored)?;
+            }
         }
+        self.changes.begin();
+        self.store.iter_mut().for_each(RowStore::told);
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.changes.stop();
+        let store = self.store.iter_mut();
+        store.for_each(RowStore::restart_snapshots);
     }
 }
 
@@ -191,8 +286,7 @@ mod tests {
     use flott_core::graph::Exchange;
     use flott_core::schema::{Column, Schema};
     use flott_core::types::LogicalType;
-    use flott_engine::testing::{Harness, Step, crash_everywhere};
-    use std::sync::Arc;
+    use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 
     fn harness(key_columns: Option<Vec<usize>>, order: Vec<SortKey>) -> Harness {
         let schema = Schema::new(vec![
@@ -246,7 +340,9 @@ mod tests {
     #[test]
     fn crashes_change_nothing() {
         for key in [None, Some(vec![0])] {
-            crash_everywhere(&harness(key, vec![]), &script(), &[1, 2]).unwrap();
+            let harness = harness(key, vec![]);
+            crash_everywhere(&harness, &script(), &[1, 2]).unwrap();
+            says_only_changes(&harness, &script()).unwrap();
         }
     }
 }

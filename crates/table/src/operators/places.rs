@@ -77,7 +77,6 @@ pub(super) struct Entry {
 /// A row as it stands in its partition.
 pub(super) struct PlacedRow<'a> {
     pub key: &'a [u8],
-    pub arrival: i64,
     pub slot: u32,
 }
 
@@ -165,7 +164,6 @@ impl Places {
         let many = many.into_iter().flatten().map(|(p, e)| (p, e.slot));
         few.chain(many).map(|(place, slot)| PlacedRow {
             key: place.key.bytes(),
-            arrival: place.arrival,
             slot,
         })
     }

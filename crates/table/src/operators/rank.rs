@@ -209,7 +209,7 @@ impl Rank {
                 self.rows.remove(&prepared, row);
             }
         }
-        self.rows.store.commit(batch.rows())
+        self.rows.commit(batch.rows())
     }
 
     /// What turns the rows sent before into those of now.
@@ -301,6 +301,7 @@ pub(crate) fn append_ranks(
 impl Operator for Rank {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.rows.open(context.max_parallelism);
         Ok(())
     }
 
@@ -331,13 +332,12 @@ impl Operator for Rank {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         if let Some(context) = &self.context {
             let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
         Ok(StateSnapshot {
-            tables: vec![self.rows.snapshot(max_parallelism)?],
+            tables: vec![self.rows.snapshot()],
         })
     }
 
@@ -345,6 +345,10 @@ impl Operator for Rank {
         self.rows.restore(snapshot.table(ROWS))?;
         self.report();
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.rows.store.restart_snapshots();
     }
 }
 
@@ -354,7 +358,7 @@ mod tests {
     use flott_core::graph::Exchange;
     use flott_core::schema::{Column, Schema};
     use flott_core::types::LogicalType;
-    use flott_engine::testing::{Harness, Step, crash_everywhere};
+    use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -497,11 +501,13 @@ mod tests {
         for outputs_rank in [true, false] {
             let append = harness(config(outputs_rank, InputMode::Append));
             crash_everywhere(&append, &steps, &[1, 3]).unwrap();
+            says_only_changes(&append, &steps).unwrap();
         }
         steps.push(Step::process(0, "-D | F | s1 | 6\n-D | G | s2 | 7"));
         for outputs_rank in [true, false] {
             let retract = harness(config(outputs_rank, InputMode::Retract));
             crash_everywhere(&retract, &steps, &[1, 3]).unwrap();
+            says_only_changes(&retract, &steps).unwrap();
         }
     }
 

@@ -13,7 +13,7 @@ use flott_core::clock::Clock;
 use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
 
 use super::evaluate::WallClock;
-use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
+use super::rows::{Extra, Partitions, RestoredRows, RowStore};
 use super::window_tvf::{WindowTime, append_bounds};
 
 /// Appends the bounds of its session to every row: rows are held until the watermark (or
@@ -41,6 +41,7 @@ impl OperatorFactory for SessionWindowTvfConfig {
             wall: WallClock::new(self.time_zone),
             keys: Partitions::new(&input, &self.partition_columns)?,
             store: RowStore::new(input.clone()),
+            times: Vec::new(),
             input,
             sessions: Vec::new(),
             closing: BTreeMap::new(),
@@ -88,6 +89,8 @@ struct SessionWindowTvf {
     input: SchemaRef,
     keys: Partitions,
     store: RowStore,
+    /// By slot of the store.
+    times: Vec<i64>,
     /// By number of the key.
     sessions: Vec<Vec<Session>>,
     /// The keys that may have a session to close at this time, in ms since 1970; a session that has
@@ -107,7 +110,7 @@ impl SessionWindowTvf {
         self.config.time == WindowTime::Proctime
     }
 
-    /// Adds rows at these wall-clock times. A late row is dropped: one whose session, after all
+    /// Adds rows, which are not copied yet, at these wall-clock times. A late row is dropped: one whose session, after all
     /// merging, the watermark has closed.
     fn hold(
         &mut self,
@@ -142,6 +145,9 @@ impl SessionWindowTvf {
             let arrival = arrival(row).unwrap_or(self.next_arrival);
             self.next_arrival = self.next_arrival.max(arrival + 1);
             let slot = self.store.allocate(row);
+            let num_slots = self.times.len().max(slot as usize + 1);
+            self.times.resize(num_slots, 0);
+            self.times[slot as usize] = time;
             sessions[position].rows.push(Held {
                 arrival,
                 slot,
@@ -160,7 +166,7 @@ impl SessionWindowTvf {
         if let Some(context) = self.context.as_ref().filter(|_| num_late > 0) {
             context.metrics.num_late_records_dropped.add(num_late);
         }
-        self.store.commit(rows)
+        Ok(())
     }
 
     /// Sends the sessions that end before this time, in order of their end.
@@ -199,13 +205,16 @@ impl SessionWindowTvf {
 impl Operator for SessionWindowTvf {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.store.set_max_parallelism(context.max_parallelism);
         Ok(())
     }
 
     fn process(&mut self, _: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
         let time = self.config.time;
         let times = time.local_times(batch.rows(), self.clock(), self.wall)?;
-        self.hold(batch.rows(), &times, |_| None)
+        self.hold(batch.rows(), &times, |_| None)?;
+        let hashes = self.keys.row_hashes();
+        self.store.commit_keyed(batch.rows(), hashes)
     }
 
     fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
@@ -226,32 +235,27 @@ impl Operator for SessionWindowTvf {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let (mut groups, mut held) = (Vec::new(), Vec::new());
-        for number in self.keys.all() {
-            let sessions = &self.sessions[number as usize];
-            held.extend(sessions.iter().flat_map(|s| s.rows.iter().copied()));
-            groups.resize(held.len(), self.keys.key_group(number, max_parallelism));
-        }
-        let slots: Vec<u32> = held.iter().map(|h| h.slot).collect();
-        let extra = vec![
-            ("arrival", held.iter().map(|h| h.arrival).collect()),
-            ("time", held.iter().map(|h| h.time).collect()),
-        ];
-        let table = keyed_table(ROWS, groups, extra, self.store.rows(&slots)?)?;
+        let times = &self.times;
+        let time: [Extra<'_>; 1] = [("time", &|slot| times[slot])];
         Ok(StateSnapshot {
-            tables: vec![table],
+            tables: vec![self.store.snapshot(ROWS, &time)],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         for batch in snapshot.table(ROWS) {
-            let batch = &batch?;
-            let ([arrivals, times], rows) = split_keyed::<2>(batch, &self.input)?;
-            let arrival = |row: usize| arrivals.is_valid(row).then(|| arrivals.value(row));
-            self.hold(&rows, &times, arrival)?;
+            let restored = RestoredRows::<1>::new(&batch?, &self.input)?;
+            let [times] = &restored.extra;
+            self.hold(&restored.rows, times, |row| Some(restored.id(row)))?;
+            self.store.commit_restored(&restored)?;
         }
+        self.next_arrival = self.store.next_id() as i64;
+        self.store.told();
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.store.restart_snapshots();
     }
 }
 
@@ -263,7 +267,7 @@ mod tests {
     use flott_core::graph::Exchange;
     use flott_core::schema::{Column, Schema as TableSchema};
     use flott_core::types::LogicalType;
-    use flott_engine::testing::{Harness, Step, crash_everywhere};
+    use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 
     fn harness(time: WindowTime) -> Harness {
         let timestamp = || LogicalType::Timestamp(3).nullable();
@@ -337,6 +341,7 @@ mod tests {
             Step::Finish,
         ];
         crash_everywhere(&harness(WindowTime::Rowtime(0)), &script, &[1, 2]).unwrap();
+        says_only_changes(&harness(WindowTime::Rowtime(0)), &script).unwrap();
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The algorithm of top-n: rows of each partition in order, the first ones with their ranks.
 
-use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::hash::hash_columns;
@@ -8,7 +7,7 @@ use flott_core::operator::{RowsReader, StateTable};
 
 use super::places::{Entry, Places};
 use super::rank::RankFunction;
-use super::rows::{Partitions, RowStore, keyed_table, split_keyed};
+use super::rows::{Partitions, RestoredRows, RowStore};
 use super::sort_key::{SortKey, SortKeyEncoder};
 use arrow::datatypes::SchemaRef;
 
@@ -203,39 +202,38 @@ impl TopRows {
         places + lists + self.store.size_bytes() + self.partitions.size_bytes()
     }
 
-    pub fn snapshot(&self, max_parallelism: usize) -> Result<StateTable> {
-        let (mut key_groups, mut arrivals, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-        for group in self.partitions.all() {
-            let key_group = self.partitions.key_group(group, max_parallelism);
-            for row in self.places[group as usize].iter() {
-                key_groups.push(key_group);
-                arrivals.push(row.arrival);
-                slots.push(row.slot);
-            }
-        }
-        let rows = self.store.rows(&slots)?;
-        keyed_table(ROWS, key_groups, vec![("arrival", arrivals)], rows)
+    /// For state that is divided into so many key groups; before the first row.
+    pub fn open(&mut self, max_parallelism: usize) {
+        self.store.set_max_parallelism(max_parallelism);
+    }
+
+    /// Copies the rows of the batch that was prepared last.
+    pub fn commit(&mut self, rows: &RecordBatch) -> Result<()> {
+        let hashes = self.partitions.row_hashes();
+        self.store.commit_keyed(rows, hashes)
+    }
+
+    /// What has changed.
+    pub fn snapshot(&mut self) -> StateTable {
+        self.store.snapshot(ROWS, &[])
     }
 
     /// Takes rows back; gives the rows restored with their partitions.
     pub fn restore(&mut self, batches: RowsReader<'_>) -> Result<Vec<(RecordBatch, Vec<u32>)>> {
-        let mut restored = Vec::new();
+        let mut all = Vec::new();
         for batch in batches {
-            let ([arrivals], rows) = split_keyed::<1>(&batch?, &self.schema)?;
-            let prepared = self.prepare(&rows)?;
-            for row in 0..rows.num_rows() {
-                let arrival = if arrivals.is_valid(row) {
-                    arrivals.value(row)
-                } else {
-                    0
-                };
-                self.next_arrival = self.next_arrival.max(arrival + 1);
-                self.add_at(&prepared, row, arrival);
+            let restored = RestoredRows::<0>::new(&batch?, &self.schema)?;
+            let prepared = self.prepare(&restored.rows)?;
+            for row in 0..restored.rows.num_rows() {
+                self.add_at(&prepared, row, restored.id(row));
             }
-            self.store.commit(&rows)?;
-            restored.push((rows, prepared.groups));
+            self.store.commit_restored(&restored)?;
+            all.push((restored.rows, prepared.groups));
         }
-        Ok(restored)
+        // Rows that come from now on have come later than these.
+        self.next_arrival = self.store.next_id() as i64;
+        self.store.told();
+        Ok(all)
     }
 }
 

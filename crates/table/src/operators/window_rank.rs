@@ -111,6 +111,7 @@ impl WindowRank {
 impl Operator for WindowRank {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.rows.open(context.max_parallelism);
         Ok(())
     }
 
@@ -140,7 +141,7 @@ impl Operator for WindowRank {
                 }
             }
         }
-        self.rows.store.commit(batch.rows())?;
+        self.rows.commit(batch.rows())?;
         self.rows.store.sweep()
     }
 
@@ -151,9 +152,8 @@ impl Operator for WindowRank {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         Ok(StateSnapshot {
-            tables: vec![self.rows.snapshot(max_parallelism)?],
+            tables: vec![self.rows.snapshot()],
         })
     }
 
@@ -168,6 +168,10 @@ impl Operator for WindowRank {
         }
         Ok(())
     }
+
+    fn restart_snapshots(&mut self) {
+        self.rows.store.restart_snapshots();
+    }
 }
 
 #[cfg(test)]
@@ -176,7 +180,7 @@ mod tests {
     use flott_core::graph::Exchange;
     use flott_core::schema::{Column, Schema};
     use flott_core::types::LogicalType;
-    use flott_engine::testing::{Harness, Step, crash_everywhere};
+    use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
     use std::sync::Arc;
 
     fn schema() -> Schema {
@@ -240,5 +244,6 @@ mod tests {
             Step::Finish,
         ];
         crash_everywhere(&harness(false), &script, &[1, 2]).unwrap();
+        says_only_changes(&harness(false), &script).unwrap();
     }
 }

@@ -5,7 +5,7 @@ mod events;
 mod flink;
 mod latency;
 mod machine;
-mod queries;
+pub(super) mod queries;
 mod report;
 mod statistics;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use flott_core::graph::{JobGraph, Node, NodeKind, StateColumn};
 use flott_engine::checkpoint::state_ttl_ms;
-use flott_engine::{Checkpoint, OperatorCheckpoint, check_state};
+use flott_engine::{Checkpoint, OperatorCheckpoint, adopt_uids, check_state};
 use flott_state::storage::manifest::OperatorManifest;
 use serde::Serialize;
 
@@ -63,6 +63,9 @@ impl JobVerdict {
             };
         };
         let manifest = &found.manifest;
+        let mut graph = graph.clone();
+        adopt_uids(&mut graph, manifest);
+        let graph = &graph;
         let checkpoint = Checkpoint::load(manifest, &found.place);
         let mut operators: Vec<OperatorVerdict> = Vec::new();
         for node in &graph.nodes {

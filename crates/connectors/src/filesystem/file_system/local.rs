@@ -97,7 +97,7 @@ impl FileSystem for LocalFiles {
             FileCommittable::File { hidden, .. } => {
                 fs::remove_file(hidden).map_err(|e| Error::io(hidden, &e))
             }
-            FileCommittable::Uncompacted(part) => self.remove(&part.path()),
+            FileCommittable::Uncompacted(part) => self.remove(&[part.path()]),
             _ => Ok(()),
         }
     }
@@ -110,11 +110,13 @@ impl FileSystem for LocalFiles {
         fs::exists(path).map_err(|e| Error::io(path, &e))
     }
 
-    fn remove(&self, path: &str) -> Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path, &error)),
-            _ => Ok(()),
-        }
+    fn remove(&self, paths: &[String]) -> Result<()> {
+        paths
+            .iter()
+            .try_for_each(|path| match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path, &error)),
+                _ => Ok(()),
+            })
     }
 
     fn mark(&self, path: &str) -> Result<()> {

@@ -53,8 +53,8 @@ pub(super) trait FileSystem: Debug + Send + Sync {
     /// Whether a visible file of this path is there.
     fn exists(&self, path: &str) -> Result<bool>;
 
-    /// Removes a file; one that is not there is no error.
-    fn remove(&self, path: &str) -> Result<()>;
+    /// Removes visible files; those that are not there are no error.
+    fn remove(&self, paths: &[String]) -> Result<()>;
 
     /// Makes an empty file.
     fn mark(&self, path: &str) -> Result<()>;

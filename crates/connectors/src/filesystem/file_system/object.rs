@@ -135,7 +135,7 @@ impl FileSystem for ObjectFiles {
     fn discard(&self, file: &FileCommittable) -> Result<()> {
         match file {
             FileCommittable::Upload(upload) => self.bucket.abort_upload(upload),
-            FileCommittable::Uncompacted(part) => self.remove(&part.path()),
+            FileCommittable::Uncompacted(part) => self.remove(&[part.path()]),
             _ => Ok(()),
         }
     }
@@ -154,8 +154,9 @@ impl FileSystem for ObjectFiles {
         Ok(self.bucket.stat(self.name(path))?.is_some())
     }
 
-    fn remove(&self, path: &str) -> Result<()> {
-        self.bucket.delete_all(vec![self.name(path).to_string()])
+    fn remove(&self, paths: &[String]) -> Result<()> {
+        let names = paths.iter().map(|path| self.name(path).to_string());
+        self.bucket.delete_all(names.collect())
     }
 
     fn mark(&self, path: &str) -> Result<()> {

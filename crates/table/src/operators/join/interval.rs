@@ -15,10 +15,10 @@ use flott_core::time::{MAX_WATERMARK, MIN_WATERMARK};
 
 use super::chains::{Chains, NONE};
 use super::combine::{Alone, Combiner, Pairs, RowsOf, is_left_only};
-use super::keys::{KeyColumns, KeyGroups, SideName};
+use super::keys::{KeyGroups, SideName};
 use super::{IntervalJoinConfig, JoinKind};
 use crate::operators::evaluate::milliseconds;
-use crate::operators::rows::{RowStore, keyed_table, split_keyed};
+use crate::operators::rows::{Extra, RestoredRows, RowStore};
 
 /// No clean-up is due.
 const NO_TIMER: i64 = i64::MAX;
@@ -228,6 +228,7 @@ impl IntervalJoin {
         for (&pick, &slot) in pairs.picks.iter().zip(&pairs.slots) {
             outcome.counts[pick as usize] += 1;
             if !std::mem::replace(&mut other.is_matched[slot as usize], true) {
+                other.store.touch(slot);
                 first_matches.push(slot);
             }
         }
@@ -268,7 +269,8 @@ impl IntervalJoin {
                 sent.push(row as u32);
             }
         }
-        self.sides[side as usize].store.commit(rows)?;
+        let store = &mut self.sides[side as usize].store;
+        store.commit_keyed(rows, self.keys.row_hashes())?;
         if sent.is_empty() {
             return Ok(());
         }
@@ -368,25 +370,22 @@ impl IntervalJoin {
     }
 }
 
-/// The rows of a side with their times.
-fn side_table(side: &Side, keys: &KeyColumns, max_parallelism: usize) -> Result<StateTable> {
-    let slots: Vec<u32> = side.chains.all().collect();
-    let rows = side.store.rows(&slots)?;
-    let key_groups = keys.key_groups(side.name, &rows, max_parallelism)?;
-    let at = || slots.iter().map(|&s| s as usize);
-    let extra = vec![
-        ("time", at().map(|s| side.times[s]).collect()),
-        (
-            "is_matched",
-            at().map(|s| i64::from(side.is_matched[s])).collect(),
-        ),
+/// The rows of a side that have changed, with their times.
+fn side_table(side: &mut Side) -> StateTable {
+    let (times, is_matched) = (&side.times, &side.is_matched);
+    let extra: [Extra<'_>; 2] = [
+        ("time", &|slot| times[slot]),
+        ("is_matched", &|slot| i64::from(is_matched[slot])),
     ];
-    keyed_table(side.name.table(), key_groups, extra, rows)
+    side.store.snapshot(side.name.table(), &extra)
 }
 
 impl Operator for IntervalJoin {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        for side in &mut self.sides {
+            side.store.set_max_parallelism(context.max_parallelism);
+        }
         Ok(())
     }
 
@@ -436,12 +435,10 @@ impl Operator for IntervalJoin {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         self.report();
-        let sides = self.sides.iter();
-        let tables = sides.map(|s| side_table(s, &self.keys.columns, max_parallelism));
+        let sides = self.sides.iter_mut();
         Ok(StateSnapshot {
-            tables: tables.collect::<Result<_>>()?,
+            tables: sides.map(side_table).collect(),
         })
     }
 
@@ -450,17 +447,25 @@ impl Operator for IntervalJoin {
             for batch in snapshot.table(name.table()) {
                 let batch = &batch?;
                 let schema = self.sides[name as usize].store.schema().clone();
-                let ([times, is_matched], rows) = split_keyed::<2>(batch, &schema)?;
-                self.keys.assign(name, &rows, &mut self.groups)?;
+                let restored = RestoredRows::<2>::new(batch, &schema)?;
+                let ([times, is_matched], rows) = (&restored.extra, &restored.rows);
+                self.keys.assign(name, rows, &mut self.groups)?;
                 for row in 0..rows.num_rows() {
                     let (group, time) = (self.groups[row], times.value(row));
                     let side = &mut self.sides[name as usize];
                     side.insert(row, group, time, is_matched.value(row) != 0);
                     self.set_timer(name, group, time);
                 }
-                self.sides[name as usize].store.commit(&rows)?;
+                let store = &mut self.sides[name as usize].store;
+                store.commit_restored(&restored)?;
             }
+            self.sides[name as usize].store.told();
         }
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        let sides = self.sides.iter_mut();
+        sides.for_each(|side| side.store.restart_snapshots());
     }
 }

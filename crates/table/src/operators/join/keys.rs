@@ -143,6 +143,11 @@ impl KeyGroups {
         Ok(())
     }
 
+    /// Of the rows assigned last: the hash of the key, which decides the key group.
+    pub fn row_hashes(&self) -> &[u64] {
+        self.table.row_hashes()
+    }
+
     /// Forgets those of these groups, and of the ones that the last assignment has made, that no
     /// row is in.
     pub fn release(&mut self, mut groups: Vec<u32>, is_empty: impl Fn(u32) -> bool) {

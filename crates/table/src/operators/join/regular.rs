@@ -163,7 +163,8 @@ impl RegularJoin {
                 });
             }
         }
-        self.sides[side as usize].store.commit(rows)
+        let store = &mut self.sides[side as usize].store;
+        store.commit_keyed(rows, self.keys.row_hashes())
     }
 
     /// Whether a row with so many matches has nothing more to send, ever.
@@ -292,11 +293,13 @@ impl RegularJoin {
         out: &mut dyn Output,
     ) -> Result<()> {
         let other = probe.side.other();
-        let Some(matches) = &mut self.sides[other as usize].matches else {
+        let Side { matches, store, .. } = &mut self.sides[other as usize];
+        let Some(matches) = matches else {
             return Ok(());
         };
         let mut found = Vec::new();
         for &slot in slots {
+            store.touch(slot);
             let count = &mut matches[slot as usize];
             if probe.is_addition {
                 *count += 1;
@@ -382,6 +385,9 @@ fn emit(rows: RecordBatch, is_addition: bool, out: &mut dyn Output) -> Result<()
 impl Operator for RegularJoin {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        for side in &mut self.sides {
+            side.store.set_max_parallelism(context.max_parallelism);
+        }
         Ok(())
     }
 
@@ -420,15 +426,13 @@ impl Operator for RegularJoin {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         if let Some(context) = &self.context {
             let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
-        let sides = self.sides.iter();
-        let tables = sides.map(|s| s.snapshot(&self.keys.columns, max_parallelism));
+        let sides = self.sides.iter_mut();
         Ok(StateSnapshot {
-            tables: tables.collect::<Result<_>>()?,
+            tables: sides.map(Side::snapshot).collect(),
         })
     }
 
@@ -444,8 +448,13 @@ impl Operator for RegularJoin {
                     Ok(groups)
                 })?;
             }
-            side.sort_expiry();
+            side.restored();
         }
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        let sides = self.sides.iter_mut();
+        sides.for_each(|side| side.store.restart_snapshots());
     }
 }

@@ -12,9 +12,9 @@ use flott_core::operator::StateTable;
 
 use super::chains::{Chains, NONE};
 use super::changes::equal_rows;
-use super::keys::{KeyColumns, SideName};
+use super::keys::SideName;
 use super::row_index::RowIndex;
-use crate::operators::rows::{RowStore, keyed_table, split_keyed};
+use crate::operators::rows::{Extra, RestoredRows, RowStore};
 
 /// What a side has to know about its rows.
 pub(super) struct SideNeeds {
@@ -214,26 +214,14 @@ impl Side {
         Some(created_ms.saturating_add(expiry.ttl_ms))
     }
 
-    fn slots(&self) -> Vec<u32> {
-        self.chains.all().chain(self.without_key.all()).collect()
-    }
-
-    /// All rows with their matches and their age.
-    pub fn snapshot(&self, keys: &KeyColumns, max_parallelism: usize) -> Result<StateTable> {
-        let mut slots = self.slots();
+    /// The rows that have changed, with their matches and their age.
+    pub fn snapshot(&mut self) -> StateTable {
+        let matches = self.matches.as_ref();
         let created = self.expiry.as_ref().map(|e| &e.created_ms);
-        if let Some(created) = created {
-            slots.sort_by_key(|&s| created[s as usize]);
-        }
-        let rows = self.store.rows(&slots)?;
-        let key_groups = keys.key_groups(self.name, &rows, max_parallelism)?;
-        let number = |of: &dyn Fn(usize) -> i64| slots.iter().map(|&s| of(s as usize)).collect();
-        let matches = |s: usize| self.matches.as_ref().map_or(0, |m| i64::from(m[s]));
-        let extra = vec![
-            ("num_matches", number(&matches)),
-            ("created_ms", number(&|s| created.map_or(NO_TIME, |c| c[s]))),
-        ];
-        keyed_table(self.name.table(), key_groups, extra, rows)
+        let num_matches = |slot: usize| matches.map_or(0, |m| i64::from(m[slot]));
+        let created_ms = |slot: usize| created.map_or(NO_TIME, |c| c[slot]);
+        let extra: [Extra<'_>; 2] = [("num_matches", &num_matches), ("created_ms", &created_ms)];
+        self.store.snapshot(self.name.table(), &extra)
     }
 
     /// Takes rows back whose groups `assign` gives.
@@ -243,8 +231,9 @@ impl Side {
         now_ms: i64,
         assign: impl FnOnce(&RecordBatch) -> Result<Vec<u32>>,
     ) -> Result<()> {
-        let ([matches, created], rows) = split_keyed::<2>(batch, &self.schema)?;
-        let groups = assign(&rows)?;
+        let restored = RestoredRows::<2>::new(batch, &self.schema)?;
+        let ([matches, created], rows) = (&restored.extra, &restored.rows);
+        let groups = assign(rows)?;
         let mut hashes = Vec::new();
         if self.index.is_some() {
             hash_columns(rows.columns(), rows.num_rows(), &mut hashes)?;
@@ -263,11 +252,12 @@ impl Side {
                 },
             });
         }
-        self.store.commit(&rows)
+        self.store.commit_restored(&restored)
     }
 
-    /// Puts restored rows into order of time.
-    pub fn sort_expiry(&mut self) {
+    /// All rows are back: puts them into order of time.
+    pub fn restored(&mut self) {
+        self.store.told();
         if let Some(expiry) = &mut self.expiry {
             expiry.queue.make_contiguous().sort_unstable();
         }

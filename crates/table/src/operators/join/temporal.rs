@@ -6,7 +6,7 @@ use arrow::array::{Array, Int64Array};
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::{ChangelogBatch, RowKind};
-use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot, StateTable};
+use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot};
 use flott_core::time::MIN_WATERMARK;
 
 use super::chains::NONE;
@@ -14,7 +14,7 @@ use super::combine::{Combiner, RowsOf};
 use super::keys::{KeyGroups, SideName};
 use super::{JoinKind, TemporalJoinConfig};
 use crate::operators::evaluate::milliseconds;
-use crate::operators::rows::{RowStore, keyed_table, split_keyed};
+use crate::operators::rows::{Extra, RestoredRows, RowStore};
 
 /// From when a row of the right is valid.
 #[derive(Clone, Copy)]
@@ -39,6 +39,10 @@ pub(super) struct TemporalJoin {
     keys: KeyGroups,
     combiner: Combiner,
     stores: [RowStore; 2],
+    /// By slot of the left: the row's kind.
+    kinds: Vec<u8>,
+    /// By slot of the right: the version's time, and whether it is an end.
+    valid_from: Vec<(i64, bool)>,
     /// By time.
     waiting: BTreeMap<i64, Vec<Waiting>>,
     /// By group: how many rows of the left wait.
@@ -65,6 +69,8 @@ impl TemporalJoin {
                 RowStore::new(inputs.left_schema.clone()),
                 RowStore::new(inputs.right_schema.clone()),
             ],
+            kinds: Vec::new(),
+            valid_from: Vec::new(),
             waiting: BTreeMap::new(),
             num_waiting: Vec::new(),
             versions: Vec::new(),
@@ -97,13 +103,16 @@ impl TemporalJoin {
                 group: self.groups[row],
                 kind: kind(row),
             };
+            let at = waiting.slot as usize;
+            self.kinds.resize(self.kinds.len().max(at + 1), 0);
+            self.kinds[at] = waiting.kind;
             if waiting.group != NONE {
                 self.num_waiting[waiting.group as usize] += 1;
             }
             let same_time = self.waiting.entry(times.value(row)).or_default();
             same_time.push(waiting);
         }
-        self.stores[0].commit(rows)
+        Ok(())
     }
 
     fn change(&mut self, batch: &ChangelogBatch) -> Result<()> {
@@ -124,13 +133,16 @@ impl TemporalJoin {
             }
             self.set_version(group, row, time, is_end);
         }
-        self.stores[1].commit(rows)?;
+        self.stores[1].commit_keyed(rows, self.keys.row_hashes())?;
         self.stores[1].sweep()
     }
 
     fn set_version(&mut self, group: u32, row: usize, time: i64, is_end: bool) {
         let slot = self.stores[1].allocate(row);
         let version = Version { time, slot, is_end };
+        let num_slots = self.valid_from.len().max(slot as usize + 1);
+        self.valid_from.resize(num_slots, (0, false));
+        self.valid_from[slot as usize] = (time, is_end);
         let versions = &mut self.versions[group as usize];
         let at = versions.partition_point(|v| v.time < time);
         match versions.get_mut(at).filter(|v| v.time == time) {
@@ -246,29 +258,23 @@ impl TemporalJoin {
         self.keys.release(groups, is_empty);
         self.stores.iter_mut().try_for_each(RowStore::sweep)
     }
-
-    fn table(
-        &self,
-        side: SideName,
-        slots: &[u32],
-        extra: Vec<(&str, Vec<i64>)>,
-    ) -> Result<StateTable> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let rows = self.stores[side as usize].rows(slots)?;
-        let key_groups = self.keys.columns.key_groups(side, &rows, max_parallelism)?;
-        keyed_table(side.table(), key_groups, extra, rows)
-    }
 }
 
 impl Operator for TemporalJoin {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        for store in &mut self.stores {
+            store.set_max_parallelism(context.max_parallelism);
+        }
         Ok(())
     }
 
     fn process(&mut self, input: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
         match SideName::of_input(input) {
-            SideName::Left => self.wait(batch.rows(), |row| batch.kind(row) as u8)?,
+            SideName::Left => {
+                self.wait(batch.rows(), |row| batch.kind(row) as u8)?;
+                self.stores[0].commit_keyed(batch.rows(), self.keys.row_hashes())?;
+            }
             SideName::Right => self.change(&batch)?,
         }
         self.forget(Vec::new())
@@ -289,48 +295,57 @@ impl Operator for TemporalJoin {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let waiting: Vec<Waiting> = self.waiting.values().flatten().copied().collect();
-        let slots: Vec<u32> = waiting.iter().map(|w| w.slot).collect();
-        let kinds = waiting.iter().map(|w| i64::from(w.kind)).collect();
-        let left = self.table(SideName::Left, &slots, vec![("kind", kinds)])?;
-        let versions: Vec<Version> = self.versions.iter().flatten().copied().collect();
-        let slots: Vec<u32> = versions.iter().map(|v| v.slot).collect();
-        let extra = vec![
-            ("time", versions.iter().map(|v| v.time).collect()),
-            (
-                "is_end",
-                versions.iter().map(|v| i64::from(v.is_end)).collect(),
-            ),
-        ];
-        let right = self.table(SideName::Right, &slots, extra)?;
         if let Some(context) = &self.context {
             let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
+        let (kinds, valid_from) = (&self.kinds, &self.valid_from);
+        let kind: [Extra<'_>; 1] = [("kind", &|slot| i64::from(kinds[slot]))];
+        let version: [Extra<'_>; 2] = [
+            ("time", &|slot| valid_from[slot].0),
+            ("is_end", &|slot| i64::from(valid_from[slot].1)),
+        ];
+        let [left, right] = &mut self.stores;
         Ok(StateSnapshot {
-            tables: vec![left, right],
+            tables: vec![
+                left.snapshot(SideName::Left.table(), &kind),
+                right.snapshot(SideName::Right.table(), &version),
+            ],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        let mut ids: Vec<i64> = Vec::new();
         for batch in snapshot.table(SideName::Left.table()) {
-            let batch = &batch?;
-            let ([kinds], rows) = split_keyed::<1>(batch, self.stores[0].schema())?;
-            self.wait(&rows, |row| kinds.value(row) as u8)?;
+            let restored = RestoredRows::<1>::new(&batch?, self.stores[0].schema())?;
+            let [kinds] = &restored.extra;
+            self.wait(&restored.rows, |row| kinds.value(row) as u8)?;
+            // A fresh store gives its slots in order.
+            ids.extend((0..restored.rows.num_rows()).map(|row| restored.id(row)));
+            self.stores[0].commit_restored(&restored)?;
+        }
+        for same_time in self.waiting.values_mut() {
+            same_time.sort_by_key(|w| ids[w.slot as usize]);
         }
         for batch in snapshot.table(SideName::Right.table()) {
-            let batch = &batch?;
-            let ([times, ends], rows) = split_keyed::<2>(batch, self.stores[1].schema())?;
-            self.assign(SideName::Right, &rows)?;
-            for row in 0..rows.num_rows() {
+            let restored = RestoredRows::<2>::new(&batch?, self.stores[1].schema())?;
+            let [times, ends] = &restored.extra;
+            self.assign(SideName::Right, &restored.rows)?;
+            for row in 0..restored.rows.num_rows() {
                 let (group, time) = (self.groups[row], times.value(row));
                 self.latest_ms = self.latest_ms.max(time);
                 if group != NONE {
                     self.set_version(group, row, time, ends.value(row) != 0);
                 }
             }
-            self.stores[1].commit(&rows)?;
+            self.stores[1].commit_restored(&restored)?;
         }
+        self.stores.iter_mut().for_each(RowStore::told);
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        let stores = self.stores.iter_mut();
+        stores.for_each(RowStore::restart_snapshots);
     }
 }

@@ -9,7 +9,7 @@ use flott_core::graph::Exchange;
 use flott_core::operator::OperatorFactory;
 use flott_core::schema::{Column, Schema};
 use flott_core::types::LogicalType;
-use flott_engine::testing::{Harness, Step, crash_everywhere};
+use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 use proptest::prelude::*;
 
 use super::*;
@@ -238,9 +238,11 @@ fn crashes_change_nothing() {
         for has_residual in [false, true] {
             let appending = harness(config(kind, has_residual, true));
             crash_everywhere(&appending, &append, parallelisms).unwrap();
+            says_only_changes(&appending, &append).unwrap();
             let steps = [append.as_slice(), &retract].concat();
             let retracting = harness(config(kind, has_residual, false));
             crash_everywhere(&retracting, &steps, parallelisms).unwrap();
+            says_only_changes(&retracting, &steps).unwrap();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use flott_core::schema::{Column, Schema};
 use flott_core::types::LogicalType;
-use flott_engine::testing::{Harness, OpenHarness, Step, crash_everywhere};
+use flott_engine::testing::{Harness, OpenHarness, Step, crash_everywhere, says_only_changes};
 
 use super::tests::{harness_of, inputs_of, two_columns};
 use super::*;
@@ -92,6 +92,7 @@ fn crashes_change_no_interval_join() {
     use JoinKind::*;
     for kind in [Inner, Left, Right, Full, Semi, Anti] {
         let table = crash_everywhere(&interval(kind, false), &script, &[1, 3]).unwrap();
+        says_only_changes(&interval(kind, false), &script).unwrap();
         assert!(!table.is_empty(), "{kind:?}");
     }
 }
@@ -200,6 +201,7 @@ fn crashes_change_no_window_join() {
     ];
     for kind in [JoinKind::Inner, JoinKind::Full, JoinKind::Anti] {
         crash_everywhere(&window(kind, None), &script, &[1, 2]).unwrap();
+        says_only_changes(&window(kind, None), &script).unwrap();
     }
 }
 
@@ -259,6 +261,7 @@ fn crashes_change_no_temporal_join() {
     ];
     for kind in [JoinKind::Inner, JoinKind::Left] {
         crash_everywhere(&temporal(kind), &script, &[1, 3]).unwrap();
+        says_only_changes(&temporal(kind), &script).unwrap();
     }
 }
 

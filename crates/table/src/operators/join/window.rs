@@ -1,7 +1,7 @@
 //! The window join: rows of equal windows and keys, sent when the watermark closes the window.
 //!
-//! Large batches of one window, as window aggregates send them, are kept as they are; other rows are
-//! copied into a row store.
+//! Large batches of one window, as window aggregates send them, are kept as they are until the next
+//! snapshot; other rows are copied into a row store.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
+use flott_core::hash::hash_columns;
 use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot};
 use flott_core::time::MIN_WATERMARK;
 
@@ -17,7 +18,9 @@ use super::batch_join::BatchJoin;
 use super::keys::{KeyColumns, SideName};
 use super::{JoinInputs, JoinKind, WindowJoinConfig};
 use crate::operators::evaluate::{WallClock, milliseconds};
-use crate::operators::rows::{RowStore, keyed_table, split_keyed};
+use crate::operators::rows::{RestoredRows, RowStore};
+
+const SIDES: [SideName; 2] = [SideName::Left, SideName::Right];
 
 /// The watermark that closes a window, then its start and its end as its columns show them, in ms.
 type Window = (i64, i64, i64);
@@ -81,37 +84,65 @@ impl WindowJoin {
     }
 
     /// Keeps the rows whose windows are open; gives the number of the others.
-    fn hold(&mut self, side: SideName, rows: &RecordBatch, is_restored: bool) -> Result<u64> {
-        let (start, end) = self.columns[side as usize];
-        let starts = milliseconds(rows.column(start))?;
-        let ends = milliseconds(rows.column(end))?;
-        let watermark = self.watermark;
-        let is_late = |window: &Window| window.0 <= watermark && !is_restored;
+    fn hold(&mut self, side: SideName, rows: &RecordBatch) -> Result<u64> {
         if rows.num_rows() >= LEAST_ROWS_KEPT
-            && let Some((start, end)) = only_window(&starts, &ends)
+            && let Some(window) = self.only_window(side, rows)?
         {
-            let window = (self.wall.epoch(end - 1), start, end);
-            if is_late(&window) {
+            if window.0 <= self.watermark {
                 return Ok(rows.num_rows() as u64);
             }
             let held = self.open.entry(window).or_default();
             held[side as usize].batches.push(rows.clone());
             return Ok(0);
         }
+        let num_late = self.place(side, rows, self.watermark)?;
+        commit(&mut self.stores[side as usize], &self.keys, side, rows)?;
+        Ok(num_late)
+    }
+
+    /// The window that all rows are in, if there is only one.
+    fn only_window(&self, side: SideName, rows: &RecordBatch) -> Result<Option<Window>> {
+        let (start, end) = self.columns[side as usize];
+        let starts = milliseconds(rows.column(start))?;
+        let ends = milliseconds(rows.column(end))?;
+        let window = only(&starts).zip(only(&ends));
+        Ok(window.map(|(start, end)| (self.wall.epoch(end - 1), start, end)))
+    }
+
+    /// Finds the rows' windows, unless this watermark has closed them.
+    fn place(&mut self, side: SideName, rows: &RecordBatch, watermark: i64) -> Result<u64> {
+        let (start, end) = self.columns[side as usize];
+        let starts = milliseconds(rows.column(start))?;
+        let ends = milliseconds(rows.column(end))?;
         let mut num_late = 0;
         for row in 0..rows.num_rows() {
             let (start, end) = (starts.value(row), ends.value(row));
-            let window = (self.wall.epoch(end - 1), start, end);
-            if starts.is_null(row) || ends.is_null(row) || is_late(&window) {
+            let closing = self.wall.epoch(end - 1);
+            let is_null = starts.is_null(row) || ends.is_null(row);
+            if is_null || closing <= watermark {
                 num_late += 1;
                 continue;
             }
             let slot = self.stores[side as usize].allocate(row);
-            let held = self.open.entry(window).or_default();
+            let held = self.open.entry((closing, start, end)).or_default();
             held[side as usize].slots.push(slot);
         }
-        self.stores[side as usize].commit(rows)?;
         Ok(num_late)
+    }
+
+    /// Copies the batches that were kept as they are, so that a snapshot can tell of their rows.
+    fn store_batches(&mut self) -> Result<()> {
+        for window in self.open.values_mut() {
+            for side in SIDES {
+                let (held, store) = (&mut window[side as usize], &mut self.stores[side as usize]);
+                for rows in std::mem::take(&mut held.batches) {
+                    let slots = (0..rows.num_rows()).map(|row| store.allocate(row));
+                    held.slots.extend(slots);
+                    commit(store, &self.keys, side, &rows)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends the windows that the watermark has closed, in order of their end.
@@ -154,24 +185,36 @@ fn within_window(config: &WindowJoinConfig) -> JoinInputs {
     inputs
 }
 
-/// Start and end of the window that all rows are in, if there is only one.
-fn only_window(starts: &Int64Array, ends: &Int64Array) -> Option<(i64, i64)> {
-    let only = |times: &Int64Array| {
-        let first = *times.values().first()?;
-        let is_only = times.null_count() == 0 && times.values().iter().all(|&t| t == first);
-        is_only.then_some(first)
-    };
-    Some((only(starts)?, only(ends)?))
+/// Copies the rows for which slots were allocated.
+fn commit(
+    store: &mut RowStore,
+    keys: &KeyColumns,
+    side: SideName,
+    rows: &RecordBatch,
+) -> Result<()> {
+    let mut hashes = Vec::new();
+    hash_columns(&keys.of(side, rows), rows.num_rows(), &mut hashes)?;
+    store.commit_keyed(rows, &hashes)
+}
+
+/// The time that all rows have.
+fn only(times: &Int64Array) -> Option<i64> {
+    let first = *times.values().first()?;
+    let is_only = times.null_count() == 0 && times.values().iter().all(|&t| t == first);
+    is_only.then_some(first)
 }
 
 impl Operator for WindowJoin {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        for store in &mut self.stores {
+            store.set_max_parallelism(context.max_parallelism);
+        }
         Ok(())
     }
 
     fn process(&mut self, input: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
-        let num_late = self.hold(SideName::of_input(input), batch.rows(), false)?;
+        let num_late = self.hold(SideName::of_input(input), batch.rows())?;
         if let Some(context) = self.context.as_ref().filter(|_| num_late > 0) {
             context.metrics.num_late_records_dropped.add(num_late);
         }
@@ -191,33 +234,34 @@ impl Operator for WindowJoin {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
-        let table = |side: SideName| {
-            let held = || self.open.values().map(|window| &window[side as usize]);
-            let slots: Vec<u32> = held().flat_map(|h| &h.slots).copied().collect();
-            let stored = self.stores[side as usize].rows(&slots)?;
-            let batches = held().flat_map(|h| &h.batches);
-            let rows = concat_batches(&stored.schema(), batches.chain([&stored]))?;
-            let key_groups = self.keys.key_groups(side, &rows, max_parallelism)?;
-            keyed_table(side.table(), key_groups, Vec::new(), rows)
-        };
-        let tables = vec![table(SideName::Left)?, table(SideName::Right)?];
+        self.store_batches()?;
         if let Some(context) = &self.context {
             let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
-        Ok(StateSnapshot { tables })
+        let sides = SIDES.into_iter().zip(&mut self.stores);
+        Ok(StateSnapshot {
+            tables: sides
+                .map(|(side, store)| store.snapshot(side.table(), &[]))
+                .collect(),
+        })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
-        for side in [SideName::Left, SideName::Right] {
+        for side in SIDES {
             for batch in snapshot.table(side.table()) {
-                let batch = &batch?;
                 let schema = self.stores[side as usize].schema();
-                let ([], rows) = split_keyed::<0>(batch, schema)?;
-                self.hold(side, &rows, true)?;
+                let restored = RestoredRows::<0>::new(&batch?, schema)?;
+                self.place(side, &restored.rows, MIN_WATERMARK)?;
+                self.stores[side as usize].commit_restored(&restored)?;
             }
+            self.stores[side as usize].told();
         }
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        let stores = self.stores.iter_mut();
+        stores.for_each(RowStore::restart_snapshots);
     }
 }

@@ -105,6 +105,7 @@ impl OverKeys {
 impl Operator for OverKeys {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.rows.open(context.max_parallelism);
         Ok(())
     }
 
@@ -121,7 +122,7 @@ impl Operator for OverKeys {
                 self.rows.remove(&prepared, row);
             }
         }
-        self.rows.store.commit(batch.rows())?;
+        self.rows.commit(batch.rows())?;
         let new = self.compute(&groups)?;
         self.send(&old, &new, out)?;
         for group in groups {
@@ -133,13 +134,16 @@ impl Operator for OverKeys {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         Ok(StateSnapshot {
-            tables: vec![self.rows.snapshot(max_parallelism)?],
+            tables: vec![self.rows.snapshot()],
         })
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
         self.rows.restore(snapshot.table(ROWS)).map(drop)
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.rows.store.restart_snapshots();
     }
 }

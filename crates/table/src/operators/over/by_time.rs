@@ -3,24 +3,29 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
-use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot, StateTable};
+use flott_core::operator::{
+    Operator, OperatorContext, Output, StateRows, StateScope, StateSnapshot, StateTable,
+};
+use flott_state::ChangeTracker;
 
-use super::compute::{Calls, Frame};
+use super::compute::{Calls, Distinct, Frame};
 use super::{OverConfig, OverFrame, OverOrder};
 use crate::operators::evaluate::{batch_of, milliseconds};
-use crate::operators::rows::{Partitions, RowStore, keyed_table, split_keyed};
+use crate::operators::rows::{Extra, Partitions, RestoredRows, RowStore, keyed_rows, split_keyed};
 
 pub(super) fn create(config: &OverConfig) -> Result<Box<dyn Operator>> {
     Ok(Box::new(OverTime {
         calls: Calls::new(config)?,
         partitions: Partitions::new(&config.input_schema, &config.partition_columns)?,
         store: RowStore::new(config.input_schema.clone()),
+        times: Vec::new(),
         frames: Vec::new(),
+        changes: begun(),
         waiting: BTreeMap::new(),
         watermark: i64::MIN,
         config: config.clone(),
@@ -33,8 +38,12 @@ struct OverTime {
     calls: Calls,
     partitions: Partitions,
     store: RowStore,
+    /// By slot of the store.
+    times: Vec<i64>,
     /// By number of the partition.
     frames: Vec<Frame>,
+    /// By number of the partition: which frames have changed.
+    changes: ChangeTracker,
     /// Rows that are not computed yet, with their partitions, by time.
     waiting: BTreeMap<i64, Vec<(u32, u32)>>,
     watermark: i64,
@@ -78,14 +87,22 @@ impl OverTime {
                 num_late += 1;
                 continue;
             }
-            let slot = self.store.allocate(row);
+            let slot = self.allocate(row, times.value(row));
             let waiting = self.waiting.entry(times.value(row)).or_default();
             waiting.push((group, slot));
         }
         if let Some(context) = self.context.as_ref().filter(|_| num_late > 0) {
             context.metrics.num_late_records_dropped.add(num_late);
         }
-        self.store.commit(rows)
+        self.store.commit_keyed(rows, self.partitions.row_hashes())
+    }
+
+    fn allocate(&mut self, row: usize, time: i64) -> u32 {
+        let slot = self.store.allocate(row);
+        let at = slot as usize;
+        self.times.resize(self.times.len().max(at + 1), 0);
+        self.times[at] = time;
+        slot
     }
 
     /// Computes and sends what is due at this time.
@@ -102,6 +119,8 @@ impl OverTime {
         if due.is_empty() {
             return Ok(());
         }
+        let groups: Vec<u32> = due.keys().copied().collect();
+        self.changes.mark(&groups, self.frames.len());
         let due: Vec<_> = due.into_iter().collect();
         let computed = self.calls.compute(&mut self.frames, &due, &self.store)?;
         let rows = self.store.rows(&computed.slots)?;
@@ -122,9 +141,11 @@ impl OverTime {
         fields.collect()
     }
 
-    /// The key columns, then the state columns of all accumulators.
+    /// The key columns, then what [`Frame`] counts and the state columns of all accumulators.
     fn partition_schema(&self) -> SchemaRef {
         let mut fields = self.key_schema();
+        let counts = COUNTS.map(|name| Arc::new(Field::new(name, DataType::Int64, true)));
+        fields.extend(counts);
         for accumulator in self.calls.accumulators.iter().flatten() {
             fields.extend(
                 accumulator
@@ -136,77 +157,59 @@ impl OverTime {
         Arc::new(Schema::new(fields))
     }
 
-    fn partitions_table(&self, max_parallelism: usize) -> Result<StateTable> {
-        let all = self.partitions.all();
-        let groups = all.iter();
-        let groups = groups.map(|&n| self.partitions.key_group(n, max_parallelism));
-        let numbers = |number: fn(&Frame) -> i64| {
-            let frames = all.iter().map(|&n| &self.frames[n as usize]);
-            frames.map(number).collect::<Vec<_>>()
+    /// The partitions that have changed.
+    fn partitions_table(&mut self, max_parallelism: usize) -> Result<StateTable> {
+        let is_whole = !self.changes.is_on();
+        let numbers = match is_whole {
+            true => self.partitions.all(),
+            false => self.changes.changed(),
         };
-        let extra = vec![
-            ("row_number", numbers(|f| f.row_number)),
-            ("rank", numbers(|f| f.rank)),
-            ("dense_rank", numbers(|f| f.dense_rank)),
-            ("last_time", numbers(|f| f.last_time.unwrap_or(i64::MIN))),
-        ];
-        let mut columns = self.partitions.key_columns(&all)?;
+        let groups = numbers.iter();
+        let groups = groups.map(|&n| self.partitions.key_group(n, max_parallelism));
+        let values = |value: fn(&Frame) -> i64| {
+            let frames = numbers.iter().map(|&n| &self.frames[n as usize]);
+            Arc::new(frames.map(value).collect::<Int64Array>()) as ArrayRef
+        };
+        let mut columns = self.partitions.key_columns(&numbers)?;
+        columns.extend([
+            values(|f| f.row_number),
+            values(|f| f.rank),
+            values(|f| f.dense_rank),
+            values(|f| f.last_time.unwrap_or(i64::MIN)),
+        ]);
         for accumulator in self.calls.accumulators.iter().flatten() {
-            columns.extend(accumulator.state(&all)?);
+            columns.extend(accumulator.state(&numbers)?);
         }
-        let rows = batch_of(self.partition_schema(), columns, all.len())?;
-        keyed_table(PARTITIONS, groups.collect(), extra, rows)
-    }
-
-    fn rows_table(&self, max_parallelism: usize) -> Result<StateTable> {
-        let mut held: Vec<(u32, i64, i64, u32)> = Vec::new();
-        for group in self.partitions.all() {
-            let members = self.frames[group as usize].members.iter();
-            held.extend(members.map(|&(time, slot)| (group, time, 0, slot)));
-        }
-        for (&time, rows) in &self.waiting {
-            held.extend(rows.iter().map(|&(group, slot)| (group, time, 1, slot)));
-        }
-        let groups = held.iter();
-        let groups = groups.map(|h| self.partitions.key_group(h.0, max_parallelism));
-        let extra = vec![
-            ("time", held.iter().map(|h| h.1).collect()),
-            ("is_waiting", held.iter().map(|h| h.2).collect()),
-        ];
-        let slots: Vec<u32> = held.iter().map(|h| h.3).collect();
-        keyed_table(ROWS, groups.collect(), extra, self.store.rows(&slots)?)
-    }
-
-    fn distinct_tables(&self, max_parallelism: usize) -> Result<Vec<StateTable>> {
-        let distinct = self.calls.distinct.iter().enumerate();
-        let distinct = distinct.filter_map(|(call, d)| d.as_ref().map(|d| (call, d)));
-        let tables = distinct.map(|(call, distinct)| {
-            let all = distinct.values.all();
-            let groups = all.iter();
-            let groups = groups.map(|&n| distinct.values.key_group(n, max_parallelism));
-            let counts = all.iter().map(|&n| distinct.counts[n as usize]).collect();
-            let columns = distinct.values.key_columns(&all)?;
-            let rows = batch_of(distinct.schema.clone(), columns, all.len())?;
-            let name = format!("{DISTINCT}{call}");
-            keyed_table(&name, groups.collect(), vec![("count", counts)], rows)
-        });
-        tables.collect()
+        let rows = batch_of(self.partition_schema(), columns, numbers.len())?;
+        let rows = keyed_rows(groups.collect(), Vec::new(), rows)?;
+        self.changes.begin();
+        Ok(match is_whole {
+            true => StateTable::full(PARTITIONS, StateScope::Keyed, rows),
+            false => {
+                let key_columns = 1 + self.config.partition_columns.len();
+                StateTable::delta(PARTITIONS, key_columns, rows, StateRows::default())
+            }
+        })
     }
 
     fn restore_partitions(&mut self, batch: &RecordBatch) -> Result<()> {
         let schema = self.partition_schema();
-        let ([row_numbers, ranks, dense_ranks, last_times], rows) =
-            split_keyed::<4>(batch, &schema)?;
-        let (keys, states) = rows.columns().split_at(self.config.partition_columns.len());
+        let ([], rows) = split_keyed::<0>(batch, &schema)?;
+        let (keys, others) = rows.columns().split_at(self.config.partition_columns.len());
+        let (counts, states) = others.split_at(COUNTS.len());
+        let count = |column: usize, row: usize| {
+            let values = counts[column].as_primitive::<Int64Type>();
+            values.value(row)
+        };
         let groups = self.partitions.assign_columns(keys, rows.num_rows())?;
         let bound = self.partitions.bound().max(self.frames.len());
         self.frames.resize_with(bound, Frame::default);
         for (row, &group) in groups.iter().enumerate() {
-            let last = last_times.value(row);
+            let last = count(3, row);
             self.frames[group as usize] = Frame {
-                row_number: row_numbers.value(row),
-                rank: ranks.value(row),
-                dense_rank: dense_ranks.value(row),
+                row_number: count(0, row),
+                rank: count(1, row),
+                dense_rank: count(2, row),
                 last_time: (last != i64::MIN).then_some(last),
                 ..Frame::default()
             };
@@ -221,26 +224,67 @@ impl OverTime {
         Ok(())
     }
 
-    fn restore_rows(&mut self, batch: &RecordBatch) -> Result<()> {
-        let ([times, waiting], rows) = split_keyed::<2>(batch, &self.config.input_schema)?;
-        let groups = self.partitions.assign(&rows)?;
+    /// Takes rows back; gives each with its order, for [`OverTime::place`].
+    fn restore_rows(&mut self, batch: &RecordBatch, held: &mut Vec<Held>) -> Result<()> {
+        let restored = RestoredRows::<1>::new(batch, &self.config.input_schema)?;
+        let [times] = &restored.extra;
+        let groups = self.partitions.assign(&restored.rows)?;
         let bound = self.partitions.bound().max(self.frames.len());
         self.frames.resize_with(bound, Frame::default);
         for (row, &group) in groups.iter().enumerate() {
-            let (time, slot) = (times.value(row), self.store.allocate(row));
-            if waiting.value(row) == 0 {
-                self.frames[group as usize].members.push_back((time, slot));
+            let time = times.value(row);
+            held.push(Held {
+                group,
+                time,
+                id: restored.id(row),
+                slot: self.allocate(row, time),
+            });
+        }
+        self.store.commit_restored(&restored)
+    }
+
+    /// Puts restored rows where they were, in their order: what is later than the last row computed
+    /// of its partition waits.
+    fn place(&mut self, mut held: Vec<Held>) {
+        let is_proctime = matches!(self.config.order, OverOrder::Proctime);
+        held.sort_unstable_by_key(|h| match is_proctime {
+            true => (0, h.id),
+            false => (h.time, h.id),
+        });
+        for row in held {
+            let frame = &mut self.frames[row.group as usize];
+            if is_proctime || frame.last_time.is_some_and(|last| row.time <= last) {
+                frame.members.push_back((row.time, row.slot));
             } else {
-                self.waiting.entry(time).or_default().push((group, slot));
+                let waiting = self.waiting.entry(row.time).or_default();
+                waiting.push((row.group, row.slot));
             }
         }
-        self.store.commit(&rows)
     }
+}
+
+/// A restored row.
+struct Held {
+    group: u32,
+    time: i64,
+    id: i64,
+    slot: u32,
+}
+
+/// What is new counts from the beginning.
+pub(super) fn begun() -> ChangeTracker {
+    let mut changes = ChangeTracker::default();
+    changes.begin();
+    changes
 }
 
 impl Operator for OverTime {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.store.set_max_parallelism(context.max_parallelism);
+        for distinct in self.calls.distinct.iter_mut().flatten() {
+            distinct.max_parallelism = context.max_parallelism;
+        }
         Ok(())
     }
 
@@ -265,11 +309,15 @@ impl Operator for OverTime {
         for accumulator in self.calls.accumulators.iter_mut().flatten() {
             accumulator.resize(self.frames.len());
         }
-        let mut tables = vec![
-            self.partitions_table(max_parallelism)?,
-            self.rows_table(max_parallelism)?,
-        ];
-        tables.extend(self.distinct_tables(max_parallelism)?);
+        let times = &self.times;
+        let time: [Extra<'_>; 1] = [("time", &|slot| times[slot])];
+        let rows = self.store.snapshot(ROWS, &time);
+        let mut tables = vec![self.partitions_table(max_parallelism)?, rows];
+        for (call, distinct) in self.calls.distinct.iter_mut().enumerate() {
+            if let Some(distinct) = distinct {
+                tables.push(distinct.snapshot(&format!("{DISTINCT}{call}"))?);
+            }
+        }
         Ok(StateSnapshot { tables })
     }
 
@@ -278,26 +326,31 @@ impl Operator for OverTime {
             let batch = &batch?;
             self.restore_partitions(batch)?;
         }
+        let mut held = Vec::new();
         for batch in snapshot.table(ROWS) {
-            let batch = &batch?;
-            self.restore_rows(batch)?;
+            self.restore_rows(&batch?, &mut held)?;
         }
+        self.place(held);
         for (call, distinct) in self.calls.distinct.iter_mut().enumerate() {
-            let Some(distinct) = distinct else { continue };
-            for batch in snapshot.table(&format!("{DISTINCT}{call}")) {
-                let batch = &batch?;
-                let ([counts], rows) = split_keyed::<1>(batch, &distinct.schema)?;
-                let numbers = distinct.values.assign(&rows)?;
-                distinct.counts.resize(distinct.values.bound(), 0);
-                for (row, number) in numbers.into_iter().enumerate() {
-                    distinct.counts[number as usize] = counts.value(row);
-                }
+            if let Some(distinct) = distinct {
+                distinct.restore(snapshot.table(&format!("{DISTINCT}{call}")))?;
             }
         }
+        self.changes.begin();
+        self.store.told();
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        self.changes.stop();
+        self.store.restart_snapshots();
+        let distinct = self.calls.distinct.iter_mut().flatten();
+        distinct.for_each(Distinct::restart_snapshots);
     }
 }
 
 const PARTITIONS: &str = "partitions";
 const ROWS: &str = "rows";
 const DISTINCT: &str = "distinct_";
+/// The columns of a [`Frame`].
+const COUNTS: [&str; 4] = ["row_number", "rank", "dense_rank", "last_time"];

@@ -3,16 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, UInt32Array, new_empty_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array, new_empty_array,
+};
 use arrow::compute::{concat, take};
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
-use flott_core::Result;
+use flott_core::operator::{RowsReader, StateScope, StateTable};
+use flott_core::{Error, Result};
+use flott_state::ChangeTracker;
 
 use super::{OverCall, OverConfig, OverFrame, OverFunction, OverOrder};
 use crate::aggregates::Accumulator;
 use crate::operators::evaluate::{batch_of, evaluate, evaluate_all};
-use crate::operators::rows::{Partitions, RowStore};
+use crate::operators::rows::{Partitions, RowStore, keyed_rows};
 
 /// A partition's rows that count now, and how many have been before.
 #[derive(Debug, Default)]
@@ -329,9 +333,12 @@ impl Calls {
 /// How often each value is in each partition's frame.
 pub(super) struct Distinct {
     partition_columns: Vec<usize>,
-    pub values: Partitions,
-    pub counts: Vec<i64>,
-    pub schema: arrow::datatypes::SchemaRef,
+    values: Partitions,
+    counts: Vec<i64>,
+    schema: arrow::datatypes::SchemaRef,
+    /// By number of the value.
+    tracker: ChangeTracker,
+    pub max_parallelism: usize,
 }
 
 impl Distinct {
@@ -347,7 +354,63 @@ impl Distinct {
             values,
             counts: Vec::new(),
             schema,
+            tracker: super::by_time::begun(),
+            max_parallelism: 1,
         })
+    }
+
+    /// The key group, the value with its partition, and perhaps the count of each of these.
+    fn rows_of(&self, numbers: &[u32], has_counts: bool) -> Result<RecordBatch> {
+        let groups = numbers.iter();
+        let groups = groups.map(|&n| self.values.key_group(n, self.max_parallelism));
+        let mut columns = self.values.key_columns(numbers)?;
+        let mut fields: Vec<_> = self.schema.fields().iter().cloned().collect();
+        if has_counts {
+            let counts = numbers.iter().map(|&n| self.counts[n as usize]);
+            columns.push(Arc::new(counts.collect::<Int64Array>()));
+            fields.push(Arc::new(Field::new("count", DataType::Int64, true)));
+        }
+        let rows = batch_of(Arc::new(Schema::new(fields)), columns, numbers.len())?;
+        keyed_rows(groups.collect(), Vec::new(), rows)
+    }
+
+    /// What has changed since the last snapshot.
+    pub fn snapshot(&mut self, name: &str) -> Result<StateTable> {
+        if !self.tracker.is_on() {
+            let rows = self.rows_of(&self.values.all(), true)?;
+            self.tracker.begin();
+            return Ok(StateTable::full(name, StateScope::Keyed, rows));
+        }
+        let rows = self.rows_of(&self.tracker.changed(), true)?;
+        let removed = self.tracker.take_removed();
+        self.tracker.begin();
+        let key_columns = 1 + self.schema.fields().len();
+        Ok(StateTable::delta(name, key_columns, rows, removed))
+    }
+
+    /// Takes values back.
+    pub fn restore(&mut self, batches: RowsReader<'_>) -> Result<()> {
+        for batch in batches {
+            let batch = batch?;
+            let (own, count) = batch.columns()[1..].split_at(self.schema.fields().len());
+            let rows = batch_of(self.schema.clone(), own.to_vec(), batch.num_rows())?;
+            let numbers = self.values.assign(&rows)?;
+            self.counts.resize(self.values.bound(), 0);
+            let count = count
+                .first()
+                .and_then(|c| c.as_primitive_opt::<Int64Type>());
+            let count = count.ok_or_else(|| Error::internal("distinct values without counts"))?;
+            for (number, &count) in numbers.into_iter().zip(count.values()) {
+                self.counts[number as usize] = count;
+            }
+        }
+        self.tracker.begin();
+        Ok(())
+    }
+
+    /// The next snapshot says everything.
+    pub fn restart_snapshots(&mut self) {
+        self.tracker.stop();
     }
 
     /// Which rows bring a value in first or take it out last.
@@ -368,11 +431,16 @@ impl Distinct {
             *count == i64::from(is_added)
         });
         let changes: Vec<bool> = changes.collect();
-        for number in numbers {
-            if self.counts[number as usize] == 0 {
-                self.values.remove(number);
-            }
+        self.tracker.mark(&numbers, self.values.bound());
+        let mut gone = numbers;
+        gone.retain(|&n| self.counts[n as usize] == 0);
+        gone.sort_unstable();
+        gone.dedup();
+        if self.tracker.is_on() && !gone.is_empty() {
+            let keys = self.rows_of(&gone, false)?;
+            self.tracker.remove(&gone, keys, self.values.len());
         }
+        gone.into_iter().for_each(|n| self.values.remove(n));
         Ok(changes.into())
     }
 }

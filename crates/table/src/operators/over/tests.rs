@@ -6,7 +6,7 @@ use datafusion_physical_expr::expressions::Column as ColumnExpr;
 use flott_core::graph::Exchange;
 use flott_core::schema::{Column, Schema};
 use flott_core::types::{DataType, LogicalType};
-use flott_engine::testing::{Harness, Step, crash_everywhere};
+use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 
 use super::*;
 use crate::aggregates::Accumulator;
@@ -315,7 +315,9 @@ fn crashes_change_nothing() {
                 arguments: vec![price()],
             };
             let config = config(order, frame, vec![sum(is_distinct), lag]);
-            crash_everywhere(&harness(config), &bids(), &[1, 3]).unwrap();
+            let harness = harness(config);
+            crash_everywhere(&harness, &bids(), &[1, 3]).unwrap();
+            says_only_changes(&harness, &bids()).unwrap();
         }
     }
     let order = OverOrder::Keys(vec![SortKey::new(2, true)]);
@@ -324,5 +326,7 @@ fn crashes_change_nothing() {
         OverFrame::Rows { preceding: Some(2) },
         vec![sum(false)],
     );
-    crash_everywhere(&harness(keyed), &bids(), &[1, 3]).unwrap();
+    let harness = harness(keyed);
+    crash_everywhere(&harness, &bids(), &[1, 3]).unwrap();
+    says_only_changes(&harness, &bids()).unwrap();
 }

@@ -13,6 +13,7 @@ use arrow::datatypes::DataType;
 const END_BYTES: usize = 4;
 
 /// Where the values of rows of certain types are.
+#[derive(Clone)]
 pub(super) struct Layout {
     pub columns: Vec<Place>,
     /// The position of the nulls.
@@ -24,6 +25,7 @@ pub(super) struct Layout {
 }
 
 /// Where a column's value is.
+#[derive(Clone)]
 pub(super) struct Place {
     pub data_type: DataType,
     pub kind: Kind,
@@ -33,6 +35,7 @@ pub(super) struct Place {
     pub has_nulls: bool,
 }
 
+#[derive(Clone)]
 pub(super) enum Kind {
     /// Nothing but NULL.
     Null,

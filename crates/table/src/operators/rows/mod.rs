@@ -1,8 +1,14 @@
 //! Keyed rows as state, in columns: shared by the operators that keep whole rows.
 
+mod changes;
+mod identity;
 mod layout;
 pub(crate) mod partitions;
 mod read;
+mod restored;
+mod snapshot;
+#[cfg(test)]
+mod snapshot_tests;
 pub(crate) mod store;
 #[cfg(test)]
 mod store_tests;
@@ -19,18 +25,30 @@ use flott_core::{Error, Result};
 use super::evaluate::batch_of;
 
 pub(crate) use partitions::Partitions;
+pub(crate) use restored::RestoredRows;
+pub(crate) use snapshot::Extra;
 pub(crate) use store::RowStore;
 
 /// A view holds strings up to this many bytes in itself.
 const MAX_INLINE_BYTES: usize = 12;
 
-/// A keyed table: the key group, BIGINT columns of the operator's own, then whole rows.
+/// A keyed table of whole rows: the key group, BIGINT columns of the operator's own, then rows.
 pub(crate) fn keyed_table(
     name: &str,
     key_groups: Vec<u16>,
     extra: Vec<(&str, Vec<i64>)>,
     rows: RecordBatch,
 ) -> Result<StateTable> {
+    let rows = keyed_rows(key_groups, extra, rows)?;
+    Ok(StateTable::full(name, StateScope::Keyed, rows))
+}
+
+/// The rows of [`keyed_table`].
+pub(crate) fn keyed_rows(
+    key_groups: Vec<u16>,
+    extra: Vec<(&str, Vec<i64>)>,
+    rows: RecordBatch,
+) -> Result<RecordBatch> {
     let num_rows = rows.num_rows();
     let mut fields = vec![Arc::new(Field::new("key_group", DataType::UInt16, true))];
     let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt16Array::from(key_groups))];
@@ -40,11 +58,7 @@ pub(crate) fn keyed_table(
     }
     fields.extend(rows.schema().fields().iter().cloned());
     columns.extend(rows.columns().iter().cloned());
-    Ok(StateTable::full(
-        name,
-        StateScope::Keyed,
-        batch_of(Arc::new(Schema::new(fields)), columns, num_rows)?,
-    ))
+    batch_of(Arc::new(Schema::new(fields)), columns, num_rows)
 }
 
 /// The types of a schema's columns.
@@ -94,18 +108,21 @@ pub(crate) fn split_keyed<const N: usize>(
     let has_extra =
         (1..=N).all(|i| i < batch.num_columns() && batch.column(i).data_type() == &DataType::Int64);
     if !has_extra || batch.num_columns() != 1 + N + schema.fields().len() {
-        return Err(Error::user(
-            "STATE_SCHEMA",
-            format!(
-                "the state has the columns {}, which do not fit the operator's {}; start without it",
-                batch.schema(),
-                schema
-            ),
-        ));
+        return Err(unfit(batch, schema));
     }
     let extra = std::array::from_fn(|i| batch.column(1 + i).as_primitive::<Int64Type>().clone());
     let columns = batch.columns()[1 + N..].to_vec();
     let rows = batch_of(schema.clone(), columns, batch.num_rows());
     let rows = rows.map_err(|e| Error::user("STATE_SCHEMA", e.message()))?;
     Ok((extra, rows))
+}
+
+/// State of other columns than the operator keeps: the query has changed.
+pub(crate) fn unfit(batch: &RecordBatch, schema: &SchemaRef) -> Error {
+    let message = format!(
+        "the state has the columns {}, which do not fit the operator's {}; start without it",
+        batch.schema(),
+        schema
+    );
+    Error::user("STATE_SCHEMA", message)
 }

@@ -20,6 +20,8 @@ pub(crate) struct Partitions {
 struct Prefix {
     num_columns: usize,
     hashes: Vec<u64>,
+    /// Of the rows assigned last.
+    row_hashes: Vec<u64>,
 }
 
 impl Partitions {
@@ -40,6 +42,7 @@ impl Partitions {
         self.prefix = (num < self.columns.len()).then(|| Prefix {
             num_columns: num,
             hashes: Vec::new(),
+            row_hashes: Vec::new(),
         });
         self
     }
@@ -55,19 +58,25 @@ impl Partitions {
     pub fn assign_columns(&mut self, columns: &[ArrayRef], num_rows: usize) -> Result<Vec<u32>> {
         let mut numbers = Vec::with_capacity(num_rows);
         self.table.assign(columns, num_rows, &mut numbers)?;
-        if let Some(prefix) = self
-            .prefix
-            .as_mut()
-            .filter(|_| !self.table.created().is_empty())
-        {
-            let mut hashes = Vec::new();
-            hash_columns(&columns[..prefix.num_columns], num_rows, &mut hashes)?;
-            prefix.hashes.resize(self.table.capacity(), 0);
-            for (&number, hash) in numbers.iter().zip(hashes) {
-                prefix.hashes[number as usize] = hash;
+        if let Some(prefix) = &mut self.prefix {
+            let row_hashes = &mut prefix.row_hashes;
+            hash_columns(&columns[..prefix.num_columns], num_rows, row_hashes)?;
+            if !self.table.created().is_empty() {
+                prefix.hashes.resize(self.table.capacity(), 0);
+                for (&number, &hash) in numbers.iter().zip(row_hashes.iter()) {
+                    prefix.hashes[number as usize] = hash;
+                }
             }
         }
         Ok(numbers)
+    }
+
+    /// Of the rows assigned last: the hash that decides the key group.
+    pub fn row_hashes(&self) -> &[u64] {
+        match &self.prefix {
+            None => self.table.row_hashes(),
+            Some(prefix) => &prefix.row_hashes,
+        }
     }
 
     pub fn remove(&mut self, number: u32) {

@@ -1,12 +1,18 @@
 //! Rows in pages, each reached by a stable number.
 
+use std::sync::Arc;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
+use flott_core::key_group::key_group_of;
 
+use super::changes::RowChanges;
+use super::identity::{self, Identity};
 use super::layout::{Layout, read_u32};
 use super::read::read_columns;
+use super::restored::RestoredRows;
 use super::write::Values;
 use crate::operators::evaluate::batch_of;
 
@@ -18,8 +24,9 @@ const MIN_DEAD_ROWS: usize = 1_024;
 /// Where a slot points whose row is not stored yet, or not at all.
 const PENDING: u32 = u32::MAX;
 const NOWHERE: u32 = u32::MAX - 1;
-/// Every stored row begins with its slot.
+/// Every stored row begins with its slot, then its identity.
 const SLOT_BYTES: usize = 4;
+const HEAD_BYTES: usize = SLOT_BYTES + size_of::<Identity>();
 
 /// Keeps rows of one schema. A row is reached by its slot, which stays the same wherever the row is
 /// moved; rows are copies and never pin an input's buffers.
@@ -30,14 +37,20 @@ const SLOT_BYTES: usize = 4;
 /// A batch is worked in three steps: [`RowStore::allocate`] and [`RowStore::release`] as rows come
 /// and go, [`RowStore::commit`] to copy what has stayed, and [`RowStore::sweep`] once the released
 /// rows have been read for the last time.
+///
+/// What is written to a page is never changed, so that a snapshot shares the pages
+/// (`super::snapshot`). Every row has an [`Identity`], by which snapshots speak of it.
 pub(crate) struct RowStore {
     schema: SchemaRef,
-    layout: Layout,
-    pages: Vec<Page>,
+    pub(super) layout: Layout,
+    max_parallelism: usize,
+    next_id: u64,
+    pub(super) changes: RowChanges,
+    pub(super) pages: Vec<Page>,
     /// The page that rows are written to.
     open: Option<u32>,
     free_pages: Vec<u32>,
-    slots: Vec<Location>,
+    pub(super) slots: Vec<Location>,
     free: Vec<u32>,
     /// Allocated since the last commit.
     pending: Vec<u32>,
@@ -45,20 +58,32 @@ pub(crate) struct RowStore {
     released: Vec<u32>,
     num_live: usize,
     num_stored: usize,
+    /// The bytes of all stored rows.
+    num_bytes: usize,
     /// The room in all pages.
     page_bytes: usize,
 }
 
-#[derive(Clone, Copy)]
-struct Location {
-    page: u32,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Location {
+    pub page: u32,
     /// The position in the page; of a pending row its number in the batch.
-    at: u32,
+    pub at: u32,
+}
+
+impl Location {
+    /// Whether there is a stored row.
+    #[inline]
+    pub fn is_stored(self) -> bool {
+        self.page < NOWHERE
+    }
 }
 
 #[derive(Default)]
-struct Page {
-    bytes: Vec<u8>,
+pub(super) struct Page {
+    /// All the room of the page. Shared with snapshots: what they may still read is not overwritten.
+    pub bytes: Arc<[u8]>,
+    num_used: u32,
     num_stored: u32,
     num_live: u32,
 }
@@ -67,8 +92,11 @@ impl RowStore {
     pub fn new(schema: SchemaRef) -> Self {
         let types = schema.fields().iter().map(|f| f.data_type());
         Self {
-            layout: Layout::new(types.collect(), SLOT_BYTES),
+            layout: Layout::new(types.collect(), HEAD_BYTES),
             schema,
+            max_parallelism: 1,
+            next_id: 0,
+            changes: RowChanges::default(),
             pages: Vec::new(),
             open: None,
             free_pages: Vec::new(),
@@ -78,8 +106,14 @@ impl RowStore {
             released: Vec::new(),
             num_live: 0,
             num_stored: 0,
+            num_bytes: 0,
             page_bytes: 0,
         }
+    }
+
+    /// Rows belong to so many key groups; before the first row.
+    pub fn set_max_parallelism(&mut self, max_parallelism: usize) {
+        self.max_parallelism = max_parallelism;
     }
 
     /// The columns of the rows.
@@ -126,47 +160,108 @@ impl RowStore {
         slots.iter().map(row).collect()
     }
 
-    /// Copies the allocated rows that have not been released out of their batch.
+    /// Copies the allocated rows that have not been released out of their batch. For rows whose
+    /// state is not divided by key.
     ///
     /// # Errors
     /// An internal error for a type that cannot be kept.
     pub fn commit(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.commit_keyed(rows, &[])
+    }
+
+    /// As [`RowStore::commit`]; the hash of each row's key says its key group.
+    ///
+    /// # Errors
+    /// An internal error for a type that cannot be kept.
+    pub fn commit_keyed(&mut self, rows: &RecordBatch, key_hashes: &[u64]) -> Result<()> {
+        let pending = self.take_pending();
+        let mut id = self.next_id;
+        let (slots, max_parallelism) = (&self.slots, self.max_parallelism);
+        let identities = pending.iter().map(|&slot| {
+            let row = slots[slot as usize].at as usize;
+            let hash = key_hashes.get(row).copied().unwrap_or(0);
+            let identity = identity::of(key_group_of(hash, max_parallelism) as u16, id);
+            id += 1;
+            identity
+        });
+        let identities: Vec<Identity> = identities.collect();
+        self.next_id = id;
+        self.copy(rows, pending, &identities)
+    }
+
+    /// As [`RowStore::commit`], for rows that come back with their identities.
+    ///
+    /// # Errors
+    /// An internal error for a type that cannot be kept.
+    pub fn commit_restored<const N: usize>(&mut self, restored: &RestoredRows<N>) -> Result<()> {
+        let pending = self.take_pending();
+        let identities = pending.iter().map(|&slot| {
+            let row = self.slots[slot as usize].at as usize;
+            restored.identity(row)
+        });
+        let identities: Vec<Identity> = identities.collect();
+        let last = identities.iter().map(|&i| identity::id(i)).max();
+        self.next_id = self.next_id.max(last.map_or(0, |id| id + 1));
+        self.copy(&restored.rows, pending, &identities)
+    }
+
+    /// Greater than the id of every row so far; ids rise in order of arrival.
+    pub fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    fn take_pending(&mut self) -> Vec<u32> {
         let mut pending = std::mem::take(&mut self.pending);
         pending.retain(|&slot| self.slots[slot as usize].page == PENDING);
+        pending
+    }
+
+    fn copy(
+        &mut self,
+        rows: &RecordBatch,
+        mut pending: Vec<u32>,
+        identities: &[Identity],
+    ) -> Result<()> {
         let picks = pending.iter().map(|&s| self.slots[s as usize].at);
         let picks: Vec<u32> = picks.collect();
         let values = Values::new(&self.layout, rows.columns(), &picks)?;
         for (index, column) in self.layout.columns.iter_mut().enumerate() {
             column.has_nulls |= values.has_nulls(index);
         }
-        self.write(&values, &pending);
+        self.write(&values, &pending, identities);
+        self.changes.add(&pending, self.slots.len());
         pending.clear();
         self.pending = pending;
         Ok(())
     }
 
-    fn write(&mut self, values: &Values<'_>, slots: &[u32]) {
+    fn write(&mut self, values: &Values<'_>, slots: &[u32], identities: &[Identity]) {
         let lengths = values.lengths(&self.layout);
         let mut starts = Vec::new();
         let mut first = 0;
         while first < slots.len() {
             let number = self.page_with_room(lengths[first] as usize);
             let page = &mut self.pages[number as usize];
-            let mut end = page.bytes.len();
+            let mut end = page.num_used as usize;
             starts.clear();
             for &length in &lengths[first..] {
-                if end + length as usize > page.bytes.capacity() {
+                if end + length as usize > page.bytes.len() {
                     break;
                 }
                 starts.push(end as u32);
                 end += length as usize;
             }
-            page.bytes.resize(end, 0);
+            self.num_bytes += end - page.num_used as usize;
+            page.num_used = end as u32;
             let rows = first..first + starts.len();
-            values.write(&self.layout, rows.clone(), &starts, &mut page.bytes);
-            for (&slot, &at) in slots[rows.clone()].iter().zip(&starts) {
+            let bytes = Arc::make_mut(&mut page.bytes);
+            values.write(&self.layout, rows.clone(), &starts, bytes);
+            let heads = slots[rows.clone()].iter().zip(&identities[rows.clone()]);
+            for ((&slot, identity), &at) in heads.zip(&starts) {
                 let start = at as usize;
-                page.bytes[start..start + SLOT_BYTES].copy_from_slice(&slot.to_ne_bytes());
+                bytes[start..start + SLOT_BYTES].copy_from_slice(&slot.to_ne_bytes());
+                bytes[start + SLOT_BYTES..start + HEAD_BYTES]
+                    .copy_from_slice(&identity.to_ne_bytes());
                 self.slots[slot as usize] = Location { page: number, at };
             }
             page.num_stored += starts.len() as u32;
@@ -180,8 +275,8 @@ impl RowStore {
     /// The open page if it has room for so many bytes, or a new one.
     fn page_with_room(&mut self, num_bytes: usize) -> u32 {
         if let Some(open) = self.open {
-            let bytes = &self.pages[open as usize].bytes;
-            if bytes.len() + num_bytes <= bytes.capacity() {
+            let page = &self.pages[open as usize];
+            if page.num_used as usize + num_bytes <= page.bytes.len() {
                 return open;
             }
             self.open = None;
@@ -192,10 +287,10 @@ impl RowStore {
             .clamp(MIN_PAGE_BYTES, MAX_PAGE_BYTES)
             .max(num_bytes);
         let page = Page {
-            bytes: Vec::with_capacity(capacity),
+            bytes: vec![0; capacity].into(),
             ..Page::default()
         };
-        self.page_bytes += page.bytes.capacity();
+        self.page_bytes += page.bytes.len();
         let number = match self.free_pages.pop() {
             Some(number) => {
                 self.pages[number as usize] = page;
@@ -216,7 +311,8 @@ impl RowStore {
             return;
         }
         self.num_stored -= page.num_stored as usize;
-        self.page_bytes -= page.bytes.capacity();
+        self.num_bytes -= page.num_used as usize;
+        self.page_bytes -= page.bytes.len();
         *page = Page::default();
         self.free_pages.push(number);
     }
@@ -225,14 +321,19 @@ impl RowStore {
     pub fn sweep(&mut self) -> Result<()> {
         let mut released = std::mem::take(&mut self.released);
         for &slot in &released {
-            let page = std::mem::replace(&mut self.slots[slot as usize].page, NOWHERE);
+            let location = self.slots[slot as usize];
+            self.slots[slot as usize].page = NOWHERE;
             self.free.push(slot);
-            if page == NOWHERE {
+            if !location.is_stored() {
                 continue;
             }
+            if self.changes.wants_removed(slot) {
+                let identity = self.identity_at(location);
+                self.changes.remove(identity);
+            }
             self.num_live -= 1;
-            self.pages[page as usize].num_live -= 1;
-            self.drop_if_empty(page);
+            self.pages[location.page as usize].num_live -= 1;
+            self.drop_if_empty(location.page);
         }
         released.clear();
         self.released = released;
@@ -256,12 +357,12 @@ impl RowStore {
     }
 
     fn evacuate(&mut self, number: u32) {
-        let page = &mut self.pages[number as usize];
-        let bytes = std::mem::take(&mut page.bytes);
-        self.num_stored -= std::mem::take(&mut page.num_stored) as usize;
-        page.num_live = 0;
+        let page = std::mem::take(&mut self.pages[number as usize]);
+        let (bytes, num_used) = (page.bytes, page.num_used as usize);
+        self.num_stored -= page.num_stored as usize;
+        self.num_bytes -= num_used;
         let mut at = 0;
-        while at < bytes.len() {
+        while at < num_used {
             let length = self.layout.length(&bytes[at..]);
             let slot = read_u32(&bytes, at);
             let location = self.slots[slot];
@@ -270,7 +371,7 @@ impl RowStore {
             }
             at += length;
         }
-        self.page_bytes -= bytes.capacity();
+        self.page_bytes -= bytes.len();
         self.free_pages.push(number);
     }
 
@@ -278,11 +379,14 @@ impl RowStore {
     fn place(&mut self, slot: usize, row: &[u8]) {
         let number = self.page_with_room(row.len());
         let page = &mut self.pages[number as usize];
+        let at = page.num_used as usize;
         self.slots[slot] = Location {
             page: number,
-            at: page.bytes.len() as u32,
+            at: at as u32,
         };
-        page.bytes.extend_from_slice(row);
+        Arc::make_mut(&mut page.bytes)[at..at + row.len()].copy_from_slice(row);
+        page.num_used += row.len() as u32;
+        self.num_bytes += row.len();
         page.num_stored += 1;
         page.num_live += 1;
         self.num_stored += 1;
@@ -302,8 +406,27 @@ impl RowStore {
         })
     }
 
+    fn identity_at(&self, location: Location) -> Identity {
+        let page = &self.pages[location.page as usize];
+        identity_of(&page.bytes[location.at as usize..])
+    }
+
+    /// About how many bytes so many of the rows have.
+    pub(super) fn bytes_of(&self, num_rows: usize) -> usize {
+        self.num_bytes / self.num_stored.max(1) * num_rows
+    }
+
     /// Bytes held.
     pub fn size_bytes(&self) -> usize {
-        self.page_bytes + self.slots.capacity() * size_of::<Location>()
+        let slots = self.slots.capacity() * size_of::<Location>();
+        self.page_bytes + slots + self.changes.size_bytes()
     }
+}
+
+/// The identity of the row that begins here.
+#[inline]
+pub(super) fn identity_of(row: &[u8]) -> Identity {
+    let mut word = [0; size_of::<Identity>()];
+    word.copy_from_slice(&row[SLOT_BYTES..HEAD_BYTES]);
+    Identity::from_ne_bytes(word)
 }

@@ -40,7 +40,7 @@ fn slots_keep_their_rows_while_pages_are_cleaned() {
     }
     let (slots, wanted): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
     assert_eq!(values(&store, &slots), wanted);
-    let row_bytes = 4 + 1 + 4 + 4 + 40;
+    let row_bytes = 4 + 8 + 1 + 4 + 4 + 40;
     assert!(store.size_bytes() < 2 * slots.len() * (row_bytes + 8));
     let last = store.rows(&slots[slots.len() - 1..]).unwrap();
     let text = last.column(1).as_string_view().value(0);

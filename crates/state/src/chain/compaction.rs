@@ -1,0 +1,155 @@
+//! Which layers of a chain are made one.
+//!
+//! Merging costs reading and writing all that is merged, so it has to bring something: a table of
+//! keys with values is merged when its changes have outgrown what they change, since most of them
+//! lie over one another. Numbered rows ([`super::ROW_ID`]) are mostly said once: merging them brings
+//! something only when many are gone. Besides, a chain has a bounded number of layers: when it gets
+//! too long, neighbours that are small together become one, so that a big old layer is not written
+//! again for the sake of small new ones.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use flott_core::Result;
+use flott_core::operator::{RowsReader, StatePart, StateRows, StoredRows};
+
+use super::{Layer, ROW_ID, TableChain};
+
+/// The most layers of a chain.
+const MAX_LAYERS: usize = 64;
+/// So many neighbours become one when there are more.
+const NUM_MERGED: usize = 32;
+
+/// Layers as one, merged when they are read.
+#[derive(Debug)]
+struct Merged(TableChain);
+
+impl StoredRows for Merged {
+    fn num_rows(&self) -> usize {
+        self.0.num_rows()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.0.size_bytes()
+    }
+
+    fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
+        self.0.read(key_groups)
+    }
+
+    fn numbers_rows(&self) -> bool {
+        self.0.numbers_rows()
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// Rows of several layers, one after the other.
+#[derive(Debug)]
+struct Joined(StateRows);
+
+impl StoredRows for Joined {
+    fn num_rows(&self) -> usize {
+        self.0.num_rows()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.0.size_bytes()
+    }
+
+    fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
+        Ok(self.0.read_groups(key_groups.cloned()))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// Whether these rows are layers that are to become one.
+pub(super) fn is_merging(rows: &dyn StoredRows) -> bool {
+    rows.as_any().is::<Merged>() || rows.as_any().is::<Joined>()
+}
+
+impl TableChain {
+    /// Makes layers one where that pays; gives whether it did. They are merged when they are read.
+    pub fn mark_compaction(&mut self) -> bool {
+        let Some(range) = self.to_merge() else {
+            return false;
+        };
+        self.merge(range);
+        true
+    }
+
+    /// Puts one layer of all layers' rows in their place, merged when it is read.
+    pub(crate) fn mark_whole(&mut self) {
+        let rows: Arc<dyn StoredRows> = Arc::new(Merged(self.clone()));
+        self.replace(rows.into());
+    }
+
+    /// The layers that are to become one.
+    fn to_merge(&self) -> Option<Range<usize>> {
+        let layers = self.layers();
+        let (oldest, newer) = layers.split_first()?;
+        if newer.is_empty() {
+            return None;
+        }
+        let is_outgrown = match self.numbers_rows() {
+            true => {
+                let num_rows: usize = layers.iter().map(|l| l.upserts.num_rows()).sum();
+                let num_gone: usize = newer.iter().map(|l| l.deletes.num_rows()).sum();
+                num_gone > num_rows / 2
+            }
+            false => newer.iter().map(Layer::size_bytes).sum::<usize>() > oldest.size_bytes(),
+        };
+        match is_outgrown {
+            true => Some(0..layers.len()),
+            false if layers.len() > MAX_LAYERS => Some(cheapest(layers)),
+            false => None,
+        }
+    }
+
+    fn merge(&mut self, range: Range<usize>) {
+        if range == (0..self.layers.len()) {
+            return self.mark_whole();
+        }
+        let part = self.part(range.clone());
+        let mut merged = Layer::default();
+        let mut deletes = StateRows::default();
+        for layer in &part.layers {
+            merged.replaced.extend(layer.replaced.iter().cloned());
+            // What is below the oldest layer? Nothing that could be deleted.
+            if range.start > 0 {
+                deletes.append(layer.deletes.clone());
+            }
+        }
+        if !deletes.is_empty() {
+            merged.deletes.push_stored(Arc::new(Joined(deletes)));
+        }
+        merged.upserts.push_stored(Arc::new(Merged(part)));
+        self.layers.splice(range, [merged]);
+    }
+
+    /// Whether the keys number rows ([`ROW_ID`]).
+    fn numbers_rows(&self) -> bool {
+        let mut parts = self.layers().iter().flat_map(|l| l.upserts.parts());
+        parts.next().is_some_and(|part| match part {
+            StatePart::Batch(batch) => {
+                let second = batch.schema_ref().fields().get(1);
+                second.is_some_and(|field| field.name() == ROW_ID)
+            }
+            StatePart::Stored(rows) => rows.numbers_rows(),
+        })
+    }
+}
+
+/// The neighbours that are the smallest together.
+fn cheapest(layers: &[Layer]) -> Range<usize> {
+    let sizes: Vec<usize> = layers.iter().map(Layer::size_bytes).collect();
+    let sums = sizes.windows(NUM_MERGED).map(|w| w.iter().sum::<usize>());
+    let first = sums.enumerate().min_by_key(|(_, sum)| *sum);
+    let first = first.map_or(0, |(first, _)| first);
+    first..(first + NUM_MERGED).min(layers.len())
+}

@@ -1,0 +1,104 @@
+//! A part of the rows: those of some key groups.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use arrow::array::RecordBatch;
+use flott_core::operator::{RowsReader, StateRows, StoredRows};
+use flott_core::{Error, Result};
+use flott_storage::io;
+
+use crate::key_groups::rows_of_groups;
+
+/// Rows of at least so many bytes are read ahead.
+pub(super) const READ_AHEAD_BYTES: usize = 4 << 20;
+/// So many batches ahead.
+const NUM_AHEAD: usize = 4;
+
+/// Only the rows of some key groups of others. Many rows are read ahead, on a thread beside: who
+/// restores them works meanwhile.
+#[derive(Debug, Clone)]
+pub struct KeyGroupRows {
+    rows: Arc<dyn StoredRows>,
+    groups: Range<usize>,
+}
+
+impl KeyGroupRows {
+    pub fn new(rows: Arc<dyn StoredRows>, groups: Range<usize>) -> Self {
+        Self { rows, groups }
+    }
+
+    /// These rows as a table's.
+    pub fn rows(self) -> StateRows {
+        let rows: Arc<dyn StoredRows> = Arc::new(self);
+        rows.into()
+    }
+}
+
+impl StoredRows for KeyGroupRows {
+    fn num_rows(&self) -> usize {
+        self.rows.num_rows()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.rows.size_bytes()
+    }
+
+    fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
+        let groups = match key_groups {
+            Some(wanted) => wanted.start.max(self.groups.start)..wanted.end.min(self.groups.end),
+            None => self.groups.clone(),
+        };
+        if groups.is_empty() {
+            // Chains of chains, as after many restores, would be read in vain many times over.
+            return Ok(Box::new(std::iter::empty()));
+        }
+        if self.size_bytes() < READ_AHEAD_BYTES {
+            let rows = self.rows.read(Some(&groups))?;
+            return Ok(Box::new(rows.map(move |batch| {
+                batch.and_then(|b| rows_of_groups(&b, &groups))
+            })));
+        }
+        let rows = self.rows.clone();
+        let ahead = io::read_ahead(NUM_AHEAD, move |take| {
+            match rows.read(Some(&groups)) {
+                Ok(batches) => {
+                    let mut batches = batches.map(|b| rows_of_groups(&b?, &groups));
+                    if !batches.all(|batch| take(Some(batch))) {
+                        return;
+                    }
+                }
+                Err(error) => drop(take(Some(Err(error)))),
+            }
+            take(None);
+        })?;
+        Ok(Box::new(Ahead(Some(ahead))))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// Batches that are read ahead; `None` is their end.
+struct Ahead(Option<Receiver<Option<Result<RecordBatch>>>>);
+
+impl Iterator for Ahead {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.0.as_ref()?.recv() {
+            Ok(Some(batch)) => Some(batch),
+            Ok(None) => {
+                self.0 = None;
+                None
+            }
+            // The thread is gone without having said that it is done.
+            Err(_) => {
+                self.0 = None;
+                Some(Err(Error::internal("state was not read to its end")))
+            }
+        }
+    }
+}
