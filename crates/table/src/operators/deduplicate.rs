@@ -126,6 +126,14 @@ impl Operator for FirstOfKey {
         out.emit(batch.take(&UInt32Array::from(firsts))?)
     }
 
+    fn state_bytes(&self) -> usize {
+        self.partitions.size_bytes()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         let all = self.partitions.all();
@@ -358,6 +366,10 @@ impl Operator for RowOfKey {
 
     fn state_bytes(&self) -> usize {
         self.store.size_bytes() + self.partitions.size_bytes()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {

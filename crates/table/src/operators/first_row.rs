@@ -141,6 +141,19 @@ impl Operator for FirstRowByTime {
         out.watermark(watermark)
     }
 
+    fn state_bytes(&self) -> usize {
+        let known = self.known.capacity() * size_of::<Known>() + self.waiting.len() * 24;
+        self.store.size_bytes() + self.partitions.size_bytes() + known
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        Some(
+            self.waiting
+                .first()
+                .map_or(i64::MAX, |&(time_ms, _)| time_ms),
+        )
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         let key_group = |number: u32| self.partitions.key_group(number, max_parallelism);

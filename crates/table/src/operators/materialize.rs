@@ -157,6 +157,16 @@ impl Operator for Materialize {
         emit_in_pieces(&take_record_batch(&rows, &positions)?, out)
     }
 
+    fn state_bytes(&self) -> usize {
+        let rows = self.rows.capacity() * size_of::<Net>();
+        let store = self.store.as_ref().map_or(0, RowStore::size_bytes);
+        self.keys.size_bytes() + rows + store
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         let all = self.keys.all();

@@ -419,6 +419,10 @@ impl Operator for RegularJoin {
         sides + self.keys.size_bytes()
     }
 
+    fn next_event_time(&self) -> Option<i64> {
+        None
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         if let Some(context) = &self.context {

@@ -116,6 +116,14 @@ impl Operator for WindowJoin {
         self.stores.iter().map(RowStore::size_bytes).sum()
     }
 
+    fn next_event_time(&self) -> Option<i64> {
+        Some(
+            self.open
+                .first_key_value()
+                .map_or(i64::MAX, |(window, _)| window.0),
+        )
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         let table = |side: SideName| {

@@ -132,6 +132,14 @@ impl Operator for OverKeys {
         self.rows.store.sweep()
     }
 
+    fn state_bytes(&self) -> usize {
+        self.rows.size_bytes()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         Ok(StateSnapshot {
