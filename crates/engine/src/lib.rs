@@ -15,6 +15,7 @@
 //! | `worker`, `timers` | a worker's loop, processing time |
 //! | [`checkpoint`], `enumerator`, [`restore`] | consistent cuts, and starting from one |
 //! | [`runner`], [`restart`], [`config`] | attempts: starting again after failures |
+//! | [`spill`] | state larger than memory |
 //! | `simulation` | one worker at a time, by a seed |
 //! | [`testing`] | the harness for operators |
 //!
@@ -44,6 +45,7 @@ pub mod runner;
 mod sender;
 mod simulation;
 mod source_host;
+pub mod spill;
 pub mod testing;
 mod timers;
 mod worker;

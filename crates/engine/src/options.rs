@@ -7,6 +7,7 @@ use flott_core::key_group::DEFAULT_MAX_PARALLELISM;
 
 use crate::checkpoint::{Checkpoint, CheckpointListener, CheckpointStorage};
 use crate::config::CheckpointConfig;
+use crate::spill::SpillConfig;
 
 /// How a job is run; [`JobOptions::default`] fits a small job in this process.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct JobOptions {
     pub last_checkpoint_id: u64,
     /// Start from this checkpoint.
     pub restore: Option<Arc<Checkpoint>>,
+    /// How much memory state may take; `None`: what the job's configuration says.
+    pub spill: Option<SpillConfig>,
 }
 
 impl Default for JobOptions {
@@ -56,6 +59,7 @@ impl Default for JobOptions {
             checkpoint_listener: None,
             last_checkpoint_id: 0,
             restore: None,
+            spill: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod cases;
 mod measure;
 mod nexmark;
+mod spill;
 
 use std::process::ExitCode;
 
@@ -44,12 +45,16 @@ pub struct BenchArgs {
 enum Suite {
     /// The queries of the Nexmark benchmark, alone or against real Flink.
     Nexmark(Box<nexmark::NexmarkArgs>),
+    /// An aggregation whose state is larger than memory, against the same in memory.
+    Spill(spill::SpillArgs),
 }
 
 /// Runs the command.
 pub fn run(args: &BenchArgs) -> ExitCode {
-    if let Some(Suite::Nexmark(args)) = &args.suite {
-        return nexmark::run(args);
+    match &args.suite {
+        Some(Suite::Nexmark(args)) => return nexmark::run(args),
+        Some(Suite::Spill(args)) => return spill::run(args),
+        None => {}
     }
     match measure_all(args) {
         Ok(results) if args.json => {

@@ -9,6 +9,8 @@ pub struct Cell {
     pub feed: Feed,
     /// Crash and restore after each record once a checkpoint is there.
     pub crash: bool,
+    /// State in files, as little as possible in memory.
+    pub disk: bool,
 }
 
 /// How the rows of a feed come in.
@@ -26,6 +28,7 @@ impl Cell {
         parallelism: 1,
         feed: Feed::Whole,
         crash: false,
+        disk: false,
     };
 
     pub fn is_base(&self) -> bool {
@@ -40,17 +43,20 @@ impl Cell {
             "whole"
         };
         let crash = if self.crash { ",crash" } else { "" };
-        format!("p={},{feed}{crash}", self.parallelism)
+        let disk = if self.disk { ",disk" } else { "" };
+        format!("p={},{feed}{crash}{disk}", self.parallelism)
     }
 }
 
-/// What files run under that say nothing: parallelism 1 and 4, by row and whole.
-pub const DEFAULT: &str = "parallelism=1,4 feed=rows,whole";
+/// What files run under that say nothing: parallelism 1 and 4, by row and whole, and with state in
+/// files.
+pub const DEFAULT: &str = "parallelism=1,4 feed=rows,whole state=heap,disk";
 
-/// The cells of a matrix line, the base cell first. Settings that are not built yet
-/// (`state=disk`) are left out.
+/// The cells of a matrix line, the base cell first; `state=disk` is one cell more, in which rows
+/// come one by one.
 pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
     let (mut parallelisms, mut feeds) = (vec![1], vec![Feed::Whole]);
+    let mut is_on_disk = false;
     for setting in matrix.split_whitespace() {
         let Some((key, values)) = setting.split_once('=') else {
             bail!("'{setting}' in the matrix is not key=values");
@@ -62,7 +68,8 @@ pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
                 let feed = |v| if v == "rows" { Feed::Rows } else { Feed::Whole };
                 feeds = values.map(feed).collect();
             }
-            "state" | "crash" => {}
+            "state" => is_on_disk = values.clone().any(|v: &str| v == "disk"),
+            "crash" => {}
             _ => bail!("unknown setting '{key}' in the matrix"),
         }
     }
@@ -72,12 +79,19 @@ pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
             let cell = Cell {
                 parallelism,
                 feed,
-                crash: false,
+                ..Cell::BASE
             };
             if !cell.is_base() {
                 cells.push(cell);
             }
         }
+    }
+    if is_on_disk {
+        cells.push(Cell {
+            feed: Feed::Rows,
+            disk: true,
+            ..Cell::BASE
+        });
     }
     Ok(cells)
 }
@@ -87,8 +101,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_matrix_has_four_cells() {
+    fn the_default_matrix_has_four_cells_and_one_with_state_in_files() {
         let names: Vec<String> = cells(DEFAULT).unwrap().iter().map(Cell::name).collect();
-        assert_eq!(names, ["p=1,whole", "p=1,rows", "p=4,rows", "p=4,whole"]);
+        assert_eq!(
+            names,
+            [
+                "p=1,whole",
+                "p=1,rows",
+                "p=4,rows",
+                "p=4,whole",
+                "p=1,rows,disk"
+            ]
+        );
     }
 }
