@@ -9,7 +9,7 @@ use flott_core::hash::hash_columns;
 use flott_core::key_group::key_group_of;
 use flott_core::metrics::OperatorMetrics;
 use flott_core::operator::{
-    Operator, OperatorContext, OperatorFactory, Output, StateScope, StateSnapshot, StateTable,
+    Operator, OperatorContext, OperatorFactory, Output, StateSnapshot, StateTable,
 };
 use flott_core::time::{MAX_WATERMARK, MIN_WATERMARK};
 use flott_core::{Error, Result};
@@ -19,7 +19,7 @@ use super::config::SpillConfig;
 use super::files::SpillFolder;
 use super::partition::{News, Partition, RowsOnly};
 use super::pool::Member;
-use super::report::{Reported, waiting_input};
+use super::report::{Reported, side_tables, waiting_input};
 use super::split::Owners;
 use super::waiting::{Arrival, told_rows, waiting_rows};
 use super::work::Costs;
@@ -67,7 +67,6 @@ impl OperatorFactory for SpillingFactory {
             is_divisible: true,
             watermark: MIN_WATERMARK,
             sent_watermark: MIN_WATERMARK,
-            shared: Vec::new(),
             reported: Reported::default(),
             is_all_unreported: false,
             sequence: 0,
@@ -99,8 +98,6 @@ pub struct SpillingOperator {
     pub(super) watermark: i64,
     sent_watermark: i64,
     pub(super) has_ended: Vec<bool>,
-    /// Tables of all key groups, for partitions that were not loaded since they were restored.
-    pub(super) shared: Vec<StateTable>,
     pub(super) reported: Reported,
     is_all_unreported: bool,
     /// The number of the next snapshot, rising over restores.
@@ -390,9 +387,8 @@ impl Operator for SpillingOperator {
             return all.instance()?.snapshot();
         }
         let folder = self.folder.clone();
-        let (shared, partitions) = (&self.shared, &mut self.partitions);
-        let reported = &mut self.reported;
-        let snapshot = reported.report(partitions, shared, is_all, folder.as_ref())?;
+        let partitions = &mut self.partitions;
+        let snapshot = self.reported.report(partitions, is_all, folder.as_ref())?;
         self.report_sizes();
         Ok(snapshot)
     }
@@ -405,15 +401,16 @@ impl Operator for SpillingOperator {
                 None => snapshot.tables.push(table),
             }
         }
-        if self.fits_whole(&snapshot) {
+        let mut sides = side_tables(&mut snapshot, self.context()?.key_groups())?;
+        if sides.len() == 1 && self.fits_whole(&snapshot) {
             for table in &snapshot.tables {
-                if table.scope == StateScope::Keyed {
-                    self.reported.know(&table.name);
-                }
+                self.reported.know(&table.name);
             }
+            let side = sides.pop().map(|side| side.tables);
+            snapshot.tables.extend(side.unwrap_or_default());
             self.partitions[0].instance()?.restore(snapshot)?;
         } else {
-            self.restore_divided(snapshot)?;
+            self.restore_divided(snapshot, sides)?;
         }
         let is_waiting = waiting.iter().any(|(_, table)| !table.is_empty());
         for (input, table) in waiting {

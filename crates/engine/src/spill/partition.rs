@@ -33,8 +33,6 @@ pub(super) struct Partition {
     pub operator: Option<Box<dyn Operator>>,
     /// The files, as long as the instance has not changed since.
     pub stored: Option<Stored>,
-    /// Whether the tables of all key groups that the host keeps are this partition's, too.
-    pub shares_tables: bool,
     pub waiting: Waiting,
     /// Since when rows or a watermark wait for the state, in processing-time ms.
     pub since_ms: Option<i64>,
@@ -94,7 +92,6 @@ impl Partition {
             groups,
             operator: None,
             stored: None,
-            shares_tables: false,
             waiting: Waiting::default(),
             since_ms: None,
             watermark: MIN_WATERMARK,
@@ -183,25 +180,17 @@ impl Partition {
         Ok(())
     }
 
-    /// Makes an instance and reads the state back, with `shared` if it is this partition's, too.
-    pub fn load(
-        &mut self,
-        factory: &dyn OperatorFactory,
-        context: &OperatorContext,
-        shared: &[StateTable],
-    ) -> Result<()> {
+    /// Makes an instance and reads the state back.
+    pub fn load(&mut self, factory: &dyn OperatorFactory, context: &OperatorContext) -> Result<()> {
         let mut operator = factory.create()?;
         operator.open(&OperatorContext {
             metrics: self.metrics.clone(),
             ..context.clone()
         })?;
-        let mut snapshot = match &self.stored {
+        let snapshot = match &self.stored {
             Some(stored) => stored.snapshot.clone(),
             None => StateSnapshot::default(),
         };
-        if std::mem::take(&mut self.shares_tables) {
-            snapshot.tables.extend(shared.iter().cloned());
-        }
         if !snapshot.tables.is_empty() {
             operator.restore(snapshot)?;
             context.metrics.num_state_loads.add(1);

@@ -6,6 +6,7 @@ use flott_core::time::MAX_WATERMARK;
 
 use super::host::SpillingOperator;
 use super::partition::{Partition, RowsOnly, Stored};
+use super::report::SideTables;
 use super::split::{Owners, all_rows, split_table};
 
 /// A partition that takes more than this part of the memory is divided when it is evicted, into
@@ -202,7 +203,6 @@ impl SpillingOperator {
         num_parts: usize,
         whole: Stored,
     ) -> Result<Vec<Partition>> {
-        let folder = self.folder()?;
         let start = |i: usize| groups.start + i * groups.len() / num_parts;
         let mut parts: Vec<Partition> = (0..num_parts)
             .map(|i| Partition::new(start(i)..start(i + 1), self.has_ended.len()))
@@ -210,14 +210,9 @@ impl SpillingOperator {
         let owners = Owners::new(parts.iter().map(|p| p.groups.clone()));
         let mut tables: Vec<Vec<StateTable>> = vec![Vec::new(); num_parts];
         for table in whole.snapshot.tables {
-            if table.scope != StateScope::Keyed {
-                tables.iter_mut().for_each(|t| t.push(table.clone()));
-                continue;
-            }
-            self.reported.know(&table.name);
-            let files = split_table(&folder, &owners, all_rows(&table))?;
-            for (tables, rows) in tables.iter_mut().zip(files) {
-                tables.push(StateTable::full(&table.name, table.scope, rows));
+            match table.scope {
+                StateScope::Keyed => self.split_into(&owners, &table, &mut tables)?,
+                _ => tables.iter_mut().for_each(|t| t.push(table.clone())),
             }
         }
         let sizes = tables
@@ -237,26 +232,60 @@ impl SpillingOperator {
         Ok(parts)
     }
 
-    /// Takes back a snapshot that does not fit into memory.
-    pub(super) fn restore_divided(&mut self, mut snapshot: StateSnapshot) -> Result<()> {
+    /// Takes back a snapshot as several partitions: each has key groups of one of `sides`, with
+    /// the tables that are not keyed.
+    pub(super) fn restore_divided(
+        &mut self,
+        snapshot: StateSnapshot,
+        sides: Vec<SideTables>,
+    ) -> Result<()> {
         let size = snapshot.size_bytes().saturating_mul(2);
-        let groups = self.context()?.key_groups();
-        let num_parts = self.num_parts(size, groups.len());
-        let is_keyed = |t: &StateTable| t.scope == StateScope::Keyed;
-        (snapshot.tables, self.shared) = snapshot.tables.into_iter().partition(is_keyed);
-        let whole = Stored {
-            snapshot,
-            // Not known before it is loaded once.
-            next_event_time: self.uses_watermarks.then_some(i64::MIN),
-            next_timer_ms: None,
-            state_bytes: size,
-        };
+        let all = self.context()?.key_groups().len().max(1);
         self.partitions.clear();
-        self.partitions = self.store_parts(groups, num_parts, whole)?;
-        for partition in &mut self.partitions {
-            partition.shares_tables = true;
+        let mut partitions = Vec::new();
+        for side in sides {
+            let share = size / all * side.groups.len();
+            let num_parts = self.num_parts(share, side.groups.len());
+            let whole = Stored {
+                snapshot: StateSnapshot {
+                    tables: side.tables,
+                },
+                // Not known before it is loaded once.
+                next_event_time: self.uses_watermarks.then_some(i64::MIN),
+                next_timer_ms: None,
+                state_bytes: 0,
+            };
+            partitions.extend(self.store_parts(side.groups, num_parts, whole)?);
         }
+        let owners = Owners::new(partitions.iter().map(|p| p.groups.clone()));
+        let mut tables: Vec<Vec<StateTable>> = vec![Vec::new(); partitions.len()];
+        for table in &snapshot.tables {
+            self.split_into(&owners, table, &mut tables)?;
+        }
+        for (partition, tables) in partitions.iter_mut().zip(tables) {
+            if let Some(stored) = &mut partition.stored {
+                // In memory they take more than in a batch.
+                stored.state_bytes = tables.iter().map(|t| t.size_bytes() * 2).sum();
+                stored.snapshot.tables.extend(tables);
+            }
+        }
+        self.partitions = partitions;
         self.set_owners();
+        Ok(())
+    }
+
+    /// Gives each partition its rows of a keyed table, in files.
+    fn split_into(
+        &mut self,
+        owners: &Owners,
+        table: &StateTable,
+        tables: &mut [Vec<StateTable>],
+    ) -> Result<()> {
+        self.reported.know(&table.name);
+        let files = split_table(&self.folder()?, owners, all_rows(table))?;
+        for (tables, rows) in tables.iter_mut().zip(files) {
+            tables.push(StateTable::full(&table.name, table.scope, rows));
+        }
         Ok(())
     }
 
@@ -276,7 +305,7 @@ impl SpillingOperator {
             // Others may have been divided.
             at = self.owners.of(group)?;
             let (inner, context) = (self.inner.clone(), self.context()?.clone());
-            self.partitions[at].load(inner.as_ref(), &context, &self.shared)?;
+            self.partitions[at].load(inner.as_ref(), &context)?;
             let took = context.clock.now_nanos() - begin;
             self.costs.add(took);
         }
