@@ -31,6 +31,9 @@ pub enum Exchange {
 pub struct Edge {
     pub from: NodeId,
     pub exchange: Exchange,
+    /// The columns by whose hash the rows are spread over the subtasks, now or since an earlier
+    /// exchange, where the node's state is keyed by them; else empty.
+    pub keys: Vec<usize>,
 }
 
 /// What a node does.

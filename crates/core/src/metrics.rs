@@ -75,6 +75,12 @@ metric_list! {
     current_output_watermark: Gauge = Gauge::new(i64::MIN), "currentOutputWatermark", "the last watermark sent, in ms";
     num_keys: Gauge = Gauge::new(0), "numKeys", "keys held in state";
     state_size_bytes: Gauge = Gauge::new(0), "stateSizeBytes", "bytes of state held in memory";
+    state_size_on_disk_bytes: Gauge = Gauge::new(0), "stateSizeOnDiskBytes", "bytes in files of state that did not fit into memory, and of rows that wait for it";
+    num_records_waiting: Gauge = Gauge::new(0), "numRecordsWaitingForState", "rows that wait until the state of their keys is read from files";
+    num_state_evictions: Counter = Counter::default(), "numStateEvictions", "how often a part of the state was written to files to make room";
+    num_state_loads: Counter = Counter::default(), "numStateLoads", "how often a part of the state was read back";
+    num_bytes_spilled: Counter = Counter::default(), "numBytesSpilled", "bytes of state and of waiting rows written to files";
+    num_bytes_unspilled: Counter = Counter::default(), "numBytesUnspilled", "bytes read back from these files";
     busy_time_ns: Counter = Counter::default(), "busyTimeNs", "time spent working, in nanoseconds";
     back_pressured_time_ns: Counter = Counter::default(), "backPressuredTimeNs", "time a source waited for slower operators, in nanoseconds";
 }

@@ -49,7 +49,7 @@ pub enum StateContent {
     /// Only for [`StateScope::Keyed`].
     Delta {
         /// The first so many columns (the key group is one of them) identify a row; 0 when no key
-        /// is in `deletes` and all upserts are in replaced key groups.
+        /// is in `deletes` and all upserts are new rows.
         key_columns: usize,
         /// Key groups of which everything said before is gone; that applies first.
         replaced_groups: Vec<Range<usize>>,

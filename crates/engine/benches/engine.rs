@@ -111,6 +111,7 @@ fn job(num_batches: usize) -> Result<JobGraph> {
         let edge = exchange.map(|exchange| Edge {
             from: index - 1,
             exchange,
+            keys: Vec::new(),
         });
         graph.add(Node {
             state: Vec::new(),

@@ -15,6 +15,7 @@ use crate::job::{JobHandle, JobReport, JobState, panic_message};
 use crate::options::JobOptions;
 use crate::plan::{ChainPlan, plan_chains};
 use crate::simulation::{Baton, Random, Simulation, SimulationPlan, Trace};
+use crate::spill::Spilling;
 use crate::worker::run_worker;
 
 /// Turns without any event after which simulated time moves on, for each worker.
@@ -111,7 +112,11 @@ fn make_ready(
             committers.extend(committer.map(|c| (id, c)));
         }
     }
-    let state = JobState::new(graph, options, chains, enumerators, trace);
+    let spilling = match &options.spill {
+        Some(config) => Spilling::new(config.clone()),
+        None => Spilling::of_job(&graph.config)?,
+    };
+    let state = JobState::new(graph, options, chains, enumerators, trace, spilling);
     Ok((Arc::new(state), committers))
 }
 

@@ -19,6 +19,7 @@ use crate::flow::FlowControl;
 use crate::options::JobOptions;
 use crate::plan::ChainPlan;
 use crate::simulation::Trace;
+use crate::spill::Spilling;
 
 const RUNNING: u8 = 0;
 const DRAINING: u8 = 1;
@@ -32,6 +33,7 @@ pub struct JobState {
     pub options: JobOptions,
     pub chains: Vec<ChainPlan>,
     pub flow: Arc<FlowControl>,
+    pub spilling: Spilling,
     /// By node, then by subtask.
     pub metrics: Vec<Vec<Arc<OperatorMetrics>>>,
     pub enumerators: BTreeMap<NodeId, Arc<JobEnumerator>>,
@@ -59,6 +61,7 @@ impl JobState {
         chains: Vec<ChainPlan>,
         enumerators: BTreeMap<NodeId, Arc<JobEnumerator>>,
         trace: Option<Trace>,
+        spilling: Spilling,
     ) -> Self {
         let mut metrics: Vec<Vec<Arc<OperatorMetrics>>> = vec![Vec::new(); graph.nodes.len()];
         let mut num_subtasks = 0;
@@ -71,6 +74,7 @@ impl JobState {
         let restored_id = options.restore.as_ref().map(|c| c.id);
         Self {
             flow: FlowControl::new(options.in_flight_bytes),
+            spilling,
             metrics,
             enumerators,
             checkpoints: Checkpoints::new(num_subtasks, restored_id, options.last_checkpoint_id),

@@ -17,6 +17,7 @@
 //! | [`migrate`] | state of a query that has changed since |
 //! | [`runner`], [`restart`], [`config`] | attempts: starting again after failures |
 //! | [`simulation`] | one worker at a time, by a seed, with faults by a plan |
+//! | [`spill`] | state larger than memory |
 //! | [`testing`] | the harness for operators |
 //!
 //! Timely's timestamp is the checkpoint's epoch; event time is data: watermarks travel in-band.
@@ -47,6 +48,7 @@ pub mod runner;
 mod sender;
 pub mod simulation;
 mod source_host;
+pub mod spill;
 pub mod testing;
 mod timers;
 mod worker;

@@ -7,6 +7,7 @@ use flott_core::key_group::DEFAULT_MAX_PARALLELISM;
 
 use crate::checkpoint::{Checkpoint, CheckpointListener, CheckpointStorage};
 use crate::config::CheckpointConfig;
+use crate::spill::SpillConfig;
 
 /// How a job is run; [`JobOptions::default`] fits a small job in this process.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub struct JobOptions {
     /// Checkpoints after `restore` were complete and cannot be read: sinks take their output back
     /// that was made visible since. The ids of the attempts since.
     pub retract_attempts: Option<Vec<String>>,
+    /// How much memory state may take; `None`: what the job's configuration says.
+    pub spill: Option<SpillConfig>,
 }
 
 impl Default for JobOptions {
@@ -60,6 +63,7 @@ impl Default for JobOptions {
             last_checkpoint_id: 0,
             restore: None,
             retract_attempts: None,
+            spill: None,
         }
     }
 }

@@ -203,6 +203,8 @@ fn prepare_link(
         return Err(Error::internal("not an operator"));
     };
     let max_parallelism = job.options.max_parallelism;
+    let node = &job.graph.nodes[place.node];
+    let factory = job.spilling.host(node, factory);
     let context = OperatorContext {
         subtask: place.subtask,
         parallelism: plan.parallelism,

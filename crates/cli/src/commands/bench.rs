@@ -4,6 +4,7 @@ mod cases;
 mod checkpoints;
 mod measure;
 mod nexmark;
+mod spill;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,8 @@ enum Suite {
     Nexmark(Box<nexmark::NexmarkArgs>),
     /// What checkpoints cost, how long they hold workers up, and how long a restore takes.
     Checkpoints(checkpoints::CheckpointArgs),
+    /// An aggregation whose state is larger than memory, against the same in memory.
+    Spill(spill::SpillArgs),
 }
 
 /// Runs the command.
@@ -54,6 +57,7 @@ pub fn run(args: &BenchArgs) -> ExitCode {
     match &args.suite {
         Some(Suite::Nexmark(args)) => return nexmark::run(args),
         Some(Suite::Checkpoints(args)) => return checkpoints::run(args),
+        Some(Suite::Spill(args)) => return spill::run(args),
         None => {}
     }
     match measure_all(args) {

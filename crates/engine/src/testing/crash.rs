@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use flott_core::operator::StateContent;
 use flott_core::{Error, Result};
 
+use crate::spill::SpillConfig;
 use crate::testing::harness::{Harness, OpenHarness, fold};
 
 /// One step of a script.
@@ -49,7 +50,8 @@ impl Step {
 /// Runs the script without a crash, with a crash after each single step (with and without snapshots
 /// after the steps before), and with a crash after every step, restoring with each of these
 /// parallelisms, and with each of them and 1 in turn; the table that the output describes must be
-/// the same. Gives that table.
+/// the same. An operator with keyed state does all of it again with its state in files. Gives that
+/// table.
 ///
 /// # Errors
 /// What the operator reports, and a difference, with the step after which the crash was.
@@ -59,20 +61,70 @@ pub fn crash_everywhere(
     parallelisms: &[usize],
 ) -> Result<BTreeMap<String, i64>> {
     let expected = run(harness, script, |_| None)?;
+    crashes(harness, script, parallelisms, &expected)?;
+    if harness.is_keyed() {
+        in_files(harness, script, parallelisms, &expected)?;
+    }
+    Ok(expected)
+}
+
+/// Memory for state and how long rows wait for it: nothing fits and nothing waits; something fits;
+/// rows wait for the next timer or the end.
+const SPILLING: [(usize, i64); 3] = [(0, 0), (4 << 10, 1), (0, 1)];
+
+/// The same with state in files: crashes after every step, and, where rows wait, everywhere.
+fn in_files(
+    harness: &Harness,
+    script: &[Step],
+    parallelisms: &[usize],
+    expected: &BTreeMap<String, i64>,
+) -> Result<()> {
+    for (memory_bytes, max_delay_ms) in SPILLING {
+        let spilling = harness.clone().spilling(SpillConfig {
+            memory_bytes,
+            max_delay_ms,
+            max_partitions: 4,
+            folder: std::env::temp_dir(),
+        });
+        let context = format!("{memory_bytes} bytes of memory, rows wait {max_delay_ms} ms");
+        let check = || {
+            let actual = run(&spilling, script, |_| None)?;
+            compare(expected, &actual, "nowhere", 1)?;
+            for &parallelism in parallelisms {
+                let actual = run(&spilling, script, |_| Some(After::Crash(parallelism)))?;
+                compare(expected, &actual, "after every step", parallelism)?;
+            }
+            Ok(())
+        };
+        check().map_err(|e: Error| e.context(&context))?;
+        if (memory_bytes, max_delay_ms) == (0, 1) {
+            let everywhere = crashes(&spilling, script, parallelisms, expected);
+            everywhere.map_err(|e| e.context(&context))?;
+        }
+    }
+    Ok(())
+}
+
+fn crashes(
+    harness: &Harness,
+    script: &[Step],
+    parallelisms: &[usize],
+    expected: &BTreeMap<String, i64>,
+) -> Result<()> {
     for &parallelism in parallelisms {
         for crash_after in 0..script.len() {
             let place = format!("after step {crash_after} ({:?})", script[crash_after]);
             let crash = |step| (step == crash_after).then_some(After::Crash(parallelism));
             let actual = run(harness, script, crash)?;
-            compare(&expected, &actual, &place, parallelism)?;
+            compare(expected, &actual, &place, parallelism)?;
             let actual = run(harness, script, |step| {
                 crash(step).or(Some(After::Snapshot))
             })?;
             let place = format!("{place}, with a snapshot after every step,");
-            compare(&expected, &actual, &place, parallelism)?;
+            compare(expected, &actual, &place, parallelism)?;
         }
         let actual = run(harness, script, |_| Some(After::Crash(parallelism)))?;
-        compare(&expected, &actual, "after every step", parallelism)?;
+        compare(expected, &actual, "after every step", parallelism)?;
         // A crash, some snapshots of the restored operator, a crash with the other parallelism …
         let in_turn = |step: usize| match step % 4 {
             0 => Some(After::Crash(parallelism)),
@@ -81,13 +133,13 @@ pub fn crash_everywhere(
         };
         let actual = run(harness, script, in_turn)?;
         compare(
-            &expected,
+            expected,
             &actual,
             "after every other step, in turn with 1,",
             parallelism,
         )?;
     }
-    Ok(expected)
+    Ok(())
 }
 
 /// Runs the script with a snapshot after every step and checks that another one right after it says
@@ -149,6 +201,11 @@ fn run(
             Some(After::Snapshot) => drop(open.snapshot()?),
             None => {}
         }
+    }
+    if !open.is_finished() {
+        // Rows that wait for their state in a file have to come in.
+        open.advance_time(open.now_ms() + 1)?;
+        lines.extend(open.drain());
     }
     Ok(fold(&lines))
 }

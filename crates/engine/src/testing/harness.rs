@@ -9,7 +9,9 @@ use flott_core::clock::{Clock, ManualClock};
 use flott_core::graph::Exchange;
 use flott_core::key_group::DEFAULT_MAX_PARALLELISM;
 use flott_core::metrics::OperatorMetrics;
-use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
+use flott_core::operator::{
+    Operator, OperatorContext, OperatorFactory, Output, StateRows, StateSnapshot, StateTable,
+};
 use flott_core::options::Options;
 use flott_core::schema::Schema;
 use flott_core::time::{MAX_WATERMARK, MIN_WATERMARK};
@@ -18,6 +20,7 @@ use flott_state::chain::OperatorChain;
 
 use crate::partition::Partitioner;
 use crate::restore::redistribute;
+use crate::spill::{SpillConfig, Spilling, SpillingFactory};
 use crate::testing::rows::{concat_batches, format_rows, parse_rows};
 
 /// What an operator is to be tested with; [`Harness::open`] makes it run.
@@ -47,6 +50,7 @@ pub struct Harness {
     parallelism: usize,
     config: Options,
     start_ms: i64,
+    has_keyed_state: bool,
 }
 
 impl Harness {
@@ -59,6 +63,7 @@ impl Harness {
             parallelism: 1,
             config: Options::default(),
             start_ms: 0,
+            has_keyed_state: true,
         }
     }
 
@@ -94,6 +99,32 @@ impl Harness {
     /// Processing time at the start, in ms; 0 if not said.
     pub fn start_ms(mut self, start_ms: i64) -> Self {
         self.start_ms = start_ms;
+        self
+    }
+
+    /// Although rows come by a hash, what is kept of them is not kept by key.
+    pub fn without_keyed_state(mut self) -> Self {
+        self.has_keyed_state = false;
+        self
+    }
+
+    /// Whether the state is keyed: every input is exchanged by a hash.
+    pub fn is_keyed(&self) -> bool {
+        let mut inputs = self.inputs.iter();
+        self.has_keyed_state
+            && !self.inputs.is_empty()
+            && inputs.all(|(_, e)| matches!(e, Exchange::Hash(c) if !c.is_empty()))
+    }
+
+    /// Hosts the operator so that state that does not fit goes to files.
+    pub fn spilling(mut self, config: SpillConfig) -> Self {
+        let keys = self.inputs.iter().map(|(_, exchange)| match exchange {
+            Exchange::Hash(columns) => columns.clone(),
+            _ => Vec::new(),
+        });
+        let spilling = Spilling::new(config);
+        let hosted = SpillingFactory::new(self.factory.clone(), keys.collect(), spilling);
+        self.factory = Arc::new(hosted);
         self
     }
 
@@ -305,6 +336,11 @@ impl OpenHarness {
         }
     }
 
+    /// Processing time, in ms.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     fn set_time(&self, now_ms: i64) {
         let ahead = now_ms - self.clock.now_ms();
         self.clock
@@ -389,9 +425,12 @@ impl OpenHarness {
     /// What the operator reports.
     pub fn restore(&mut self, snapshots: &[StateSnapshot], parallelism: usize) -> Result<()> {
         self.plan.parallelism = parallelism;
+        // Rows that are read through the chain before would be read through all chains in the end.
+        let snapshots = snapshots.iter().map(in_memory);
+        let snapshots: Vec<StateSnapshot> = snapshots.collect::<Result<_>>()?;
         self.chain = OperatorChain::new(DEFAULT_MAX_PARALLELISM);
-        self.chain.apply(snapshots)?;
-        self.start(snapshots)?;
+        self.chain.apply(&snapshots)?;
+        self.start(&snapshots)?;
         let least = self.least_watermark();
         if least > MIN_WATERMARK {
             for subtask in &mut self.subtasks {
@@ -480,6 +519,17 @@ impl OpenHarness {
     pub fn is_finished(&self) -> bool {
         self.is_finished
     }
+}
+
+/// The rows themselves, wherever they lay.
+fn in_memory(snapshot: &StateSnapshot) -> Result<StateSnapshot> {
+    let tables = snapshot.tables.iter().map(|table| {
+        let rows: StateRows = table.rows()?.read().collect::<Result<_>>()?;
+        Ok(StateTable::full(&table.name, table.scope, rows))
+    });
+    Ok(StateSnapshot {
+        tables: tables.collect::<Result<_>>()?,
+    })
 }
 
 fn shown(batch: &ChangelogBatch) -> Vec<String> {

@@ -146,6 +146,10 @@ impl Graph {
         let inputs = inputs.iter().map(|(from, exchange)| Edge {
             from: *from,
             exchange: exchange.clone(),
+            keys: match exchange {
+                Exchange::Hash(columns) => columns.clone(),
+                _ => Vec::new(),
+            },
         });
         self.0.add(Node {
             state: Vec::new(),

@@ -145,7 +145,9 @@ impl Lowering<'_> {
             inputs,
             source,
         };
-        let (edge, parallelism) = left.by_key(&left_keys);
+        let (mut edge, parallelism) = left.by_key(&left_keys);
+        // Rows that wait for answers are not kept by key.
+        edge.keys.clear();
         let state = left.identity.state("left", &left.schema);
         let label = Label::new(name, identity.uid).with_state(state);
         let kind = NodeKind::Operator(Arc::new(config));

@@ -88,6 +88,7 @@ impl PlannedQuery {
             inputs: vec![Edge {
                 from: self.output,
                 exchange,
+                keys: Vec::new(),
             }],
             schema: self.schema,
             parallelism,

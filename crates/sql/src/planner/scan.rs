@@ -384,6 +384,7 @@ impl Lowering<'_> {
             Edge {
                 from: stream.node,
                 exchange,
+                keys: Vec::new(),
             }
         });
         let edges = edges.collect();

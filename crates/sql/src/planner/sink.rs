@@ -142,6 +142,10 @@ impl Lowering<'_> {
                     .unwrap_or_else(all),
             )
         };
-        Edge { from, exchange }
+        Edge {
+            from,
+            exchange,
+            keys: Vec::new(),
+        }
     }
 }

@@ -36,6 +36,7 @@ impl Stream {
         Edge {
             from: self.node,
             exchange: Exchange::Forward,
+            keys: Vec::new(),
         }
     }
 
@@ -50,13 +51,19 @@ impl Stream {
             Distribution::Hash(keys) => keys.as_slice() == columns,
             Distribution::Any => false,
         };
+        let keys = columns.to_vec();
         if is_there {
-            return (self.forward(), self.parallelism);
+            let edge = Edge {
+                keys,
+                ..self.forward()
+            };
+            return (edge, self.parallelism);
         }
         (
             Edge {
                 from: self.node,
                 exchange: Exchange::Hash(columns.to_vec()),
+                keys,
             },
             None,
         )
@@ -79,6 +86,7 @@ impl Stream {
         let [left, right] = sides.map(|(stream, columns)| Edge {
             from: stream.node,
             exchange: Exchange::Hash(columns.to_vec()),
+            keys: columns.to_vec(),
         });
         (left, right, None)
     }
@@ -92,6 +100,7 @@ impl Stream {
         Edge {
             from: self.node,
             exchange,
+            keys: Vec::new(),
         }
     }
 }

@@ -47,7 +47,22 @@ pub const OPTIONS: &[OptionDef] = &[
     LOCAL_TIME_ZONE,
     DEFAULT_PARALLELISM,
     TABLE_PARALLELISM,
-    OptionDef::new("flott.memory", MemorySize, "memory for the whole process"),
+    OptionDef::new(
+        "flott.memory",
+        MemorySize,
+        "memory for the whole process; state beyond its share of it goes to files",
+    ),
+    OptionDef::new(
+        "flott.spill.max-delay",
+        Duration,
+        "how long rows wait at the most for state that is in a file",
+    )
+    .default("10 s"),
+    OptionDef::new(
+        "io.tmp.dirs",
+        Text,
+        "folders for temporary files, of which the first is used",
+    ),
     OptionDef::new("pipeline.name", Text, "the name of the next job"),
     MAX_PARALLELISM,
     OptionDef::new(
@@ -131,9 +146,14 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::new(
         "state.backend.type",
         Text,
-        "where state is kept: hashmap or rocksdb",
+        "where state is kept: hashmap (in memory while it fits) or disk; rocksdb and forst mean disk",
     )
     .default("hashmap"),
+    OptionDef::new(
+        "state.backend.rocksdb.localdir",
+        Text,
+        "the folder for files of state that is not in memory",
+    ),
     OptionDef::new("state.checkpoints.dir", Text, "where checkpoints are kept"),
     OptionDef::new("state.savepoints.dir", Text, "where savepoints are kept"),
     OptionDef::new(
@@ -383,6 +403,17 @@ pub fn check(key: &str, value: &str) -> Result<()> {
         }
         _ if key == LOCAL_TIME_ZONE.key => time_zone(value).map(|_| ()),
         _ => Ok(()),
+    }
+}
+
+/// What a value means here that says something else in Flink; empty when it means the same.
+pub fn meaning(key: &str, value: &str) -> &'static str {
+    let value = value.to_ascii_lowercase();
+    match key {
+        "state.backend.type" | "state.backend" if value.contains("rocksdb") || value == "forst" => {
+            "note: there is no RocksDB here; state goes to files as with 'disk'"
+        }
+        _ => "",
     }
 }
 

@@ -317,7 +317,7 @@ impl Session {
                 "note: '{}' is not a known key; did you mean '{near}'?",
                 pair.key
             ),
-            None => String::new(),
+            None => config::meaning(&pair.key, &pair.value).to_string(),
         })
     }
 

@@ -165,6 +165,14 @@ impl Operator for FirstOfKey {
         out.emit(batch.take(&UInt32Array::from(firsts))?)
     }
 
+    fn state_bytes(&self) -> usize {
+        self.partitions.size_bytes()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         // Keys stay for ever, and their numbers rise.
@@ -442,6 +450,10 @@ impl Operator for RowOfKey {
 
     fn state_bytes(&self) -> usize {
         self.store.size_bytes() + self.partitions.size_bytes()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {

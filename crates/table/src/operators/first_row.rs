@@ -175,6 +175,19 @@ impl Operator for FirstRowByTime {
         out.watermark(watermark)
     }
 
+    fn state_bytes(&self) -> usize {
+        let known = self.known.capacity() * size_of::<Known>() + self.waiting.len() * 24;
+        self.store.size_bytes() + self.partitions.size_bytes() + known
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        Some(
+            self.waiting
+                .first()
+                .map_or(i64::MAX, |&(time_ms, _)| time_ms),
+        )
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         Ok(StateSnapshot {
             tables: vec![self.store.snapshot(WAITING, &[]), self.sent_table()?],

@@ -240,6 +240,16 @@ impl Operator for Materialize {
         emit_in_pieces(&take_record_batch(&rows, &positions)?, out)
     }
 
+    fn state_bytes(&self) -> usize {
+        let rows = self.rows.capacity() * size_of::<Net>();
+        let store = self.store.as_ref().map_or(0, RowStore::size_bytes);
+        self.keys.size_bytes() + rows + store
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let arrivals = &self.arrivals;
         let arrival: [Extra<'_>; 1] = [("arrival", &|slot| arrivals[slot])];

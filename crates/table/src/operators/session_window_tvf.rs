@@ -234,6 +234,23 @@ impl Operator for SessionWindowTvf {
         self.close(now_ms, out)
     }
 
+    fn state_bytes(&self) -> usize {
+        let sessions = self.sessions.capacity() * size_of::<Vec<Session>>();
+        let closing = self.closing.len() * 64;
+        self.store.size_bytes() + self.keys.size_bytes() + sessions + closing
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        if self.is_proctime() {
+            return None;
+        }
+        Some(
+            self.closing
+                .first_key_value()
+                .map_or(i64::MAX, |(&time, _)| time),
+        )
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let times = &self.times;
         let time: [Extra<'_>; 1] = [("time", &|slot| times[slot])];

@@ -151,6 +151,19 @@ impl Operator for WindowRank {
         out.watermark(watermark)
     }
 
+    fn state_bytes(&self) -> usize {
+        let open = self.open.values().map(|groups| 48 + groups.len() * 8);
+        self.rows.size_bytes() + open.sum::<usize>()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        Some(
+            self.open
+                .first_key_value()
+                .map_or(i64::MAX, |(&time, _)| time),
+        )
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         Ok(StateSnapshot {
             tables: vec![self.rows.snapshot()],

@@ -9,6 +9,8 @@ pub struct Cell {
     pub feed: Feed,
     /// Crash and restore at every possible point.
     pub crash: bool,
+    /// State in files, as little as possible in memory.
+    pub disk: bool,
 }
 
 /// How the rows of a feed come in.
@@ -26,6 +28,7 @@ impl Cell {
         parallelism: 1,
         feed: Feed::Whole,
         crash: false,
+        disk: false,
     };
 
     pub fn is_base(&self) -> bool {
@@ -40,18 +43,20 @@ impl Cell {
             "whole"
         };
         let crash = if self.crash { ",crash" } else { "" };
-        format!("p={},{feed}{crash}", self.parallelism)
+        let disk = if self.disk { ",disk" } else { "" };
+        format!("p={},{feed}{crash}{disk}", self.parallelism)
     }
 }
 
-/// What files run under that say nothing: parallelism 1 and 4, by row and whole, and with crashes.
-pub const DEFAULT: &str = "parallelism=1,4 feed=rows,whole crash=everywhere";
+/// What files run under that say nothing: parallelism 1 and 4, by row and whole, with crashes, and
+/// with state in files.
+pub const DEFAULT: &str = "parallelism=1,4 feed=rows,whole crash=everywhere state=heap,disk";
 
-/// The cells of a matrix line, the base cell first; `crash=everywhere` is one cell more. Settings
-/// that are not built yet (`state=disk`) are left out.
+/// The cells of a matrix line, the base cell first; `crash=everywhere` is one cell more, and so is
+/// `state=disk`, in which rows come one by one.
 pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
     let (mut parallelisms, mut feeds) = (vec![1], vec![Feed::Whole]);
-    let mut crashes = false;
+    let (mut crashes, mut is_on_disk) = (false, false);
     for setting in matrix.split_whitespace() {
         let Some((key, values)) = setting.split_once('=') else {
             bail!("'{setting}' in the matrix is not key=values");
@@ -64,7 +69,7 @@ pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
                 feeds = values.map(feed).collect();
             }
             "crash" => crashes = values.clone().any(|v: &str| v == "everywhere"),
-            "state" => {}
+            "state" => is_on_disk = values.clone().any(|v: &str| v == "disk"),
             _ => bail!("unknown setting '{key}' in the matrix"),
         }
     }
@@ -74,7 +79,7 @@ pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
             let cell = Cell {
                 parallelism,
                 feed,
-                crash: false,
+                ..Cell::BASE
             };
             if !cell.is_base() {
                 cells.push(cell);
@@ -87,6 +92,13 @@ pub fn cells(matrix: &str) -> Result<Vec<Cell>> {
             ..Cell::BASE
         });
     }
+    if is_on_disk {
+        cells.push(Cell {
+            feed: Feed::Rows,
+            disk: true,
+            ..Cell::BASE
+        });
+    }
     Ok(cells)
 }
 
@@ -95,10 +107,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_matrix_has_four_cells_and_one_with_crashes() {
+    fn the_default_matrix_has_four_cells_one_with_crashes_and_one_with_state_in_files() {
         let names: Vec<String> = cells(DEFAULT).unwrap().iter().map(Cell::name).collect();
         let settings = ["p=1,whole", "p=1,rows", "p=4,rows", "p=4,whole"];
         assert_eq!(names[..4], settings);
-        assert_eq!(names[4..], ["p=1,whole,crash"]);
+        assert_eq!(names[4..], ["p=1,whole,crash", "p=1,rows,disk"]);
     }
 }

@@ -16,6 +16,7 @@ use flott_core::connector::Registry;
 use flott_core::schema::Schema;
 use flott_core::text::{TextOptions, parse_timestamp};
 
+use flott_engine::spill::SpillConfig;
 use flott_engine::testing::parse_rows;
 use flott_engine::{CollectSink, JobOptions};
 use flott_sql::parser::parse_script_tolerant;
@@ -203,6 +204,13 @@ impl Runner {
             invariant_checks: true,
             idle_timeout_ms: None,
             attempt_id: self.attempt_id(),
+            // Nothing fits into memory, and nothing waits longer than its batch.
+            spill: self.cell.disk.then(|| SpillConfig {
+                memory_bytes: 0,
+                max_delay_ms: 0,
+                max_partitions: 4,
+                folder: self.out.path().to_path_buf(),
+            }),
             ..JobOptions::default()
         }
     }

@@ -430,8 +430,22 @@ impl Operator for IntervalJoin {
     }
 
     fn state_bytes(&self) -> usize {
-        let sides = self.sides.iter().map(|s| s.store.size_bytes());
-        sides.sum::<usize>() + self.keys.size_bytes()
+        let sides = self.sides.iter().map(|s| {
+            let times = (s.times.capacity() + s.timers.capacity()) * 8;
+            s.store.size_bytes() + s.chains.size_bytes() + times + s.is_matched.capacity()
+        });
+        sides.sum::<usize>() + self.keys.size_bytes() + self.due.len() * 64
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        if self.is_proctime {
+            return None;
+        }
+        Some(
+            self.due
+                .first_key_value()
+                .map_or(i64::MAX, |(&timer, _)| timer),
+        )
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {

@@ -107,7 +107,8 @@ fn config(kind: JoinKind) -> AsyncLookupJoinConfig {
 
 fn harness(config: AsyncLookupJoinConfig) -> Harness {
     let by_key = Exchange::Hash(vec![0]);
-    Harness::new(Arc::new(config)).input_by(two_columns("k", "v"), by_key)
+    let harness = Harness::new(Arc::new(config)).input_by(two_columns("k", "v"), by_key);
+    harness.without_keyed_state()
 }
 
 /// What each step gives, on one line.

@@ -425,6 +425,10 @@ impl Operator for RegularJoin {
         sides + self.keys.size_bytes()
     }
 
+    fn next_event_time(&self) -> Option<i64> {
+        None
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         if let Some(context) = &self.context {
             let size = self.state_bytes();

@@ -291,7 +291,15 @@ impl Operator for TemporalJoin {
 
     fn state_bytes(&self) -> usize {
         let stores: usize = self.stores.iter().map(RowStore::size_bytes).sum();
-        stores + self.keys.size_bytes()
+        let versions = self.versions.capacity() * size_of::<Vec<Version>>();
+        let waiting = (self.waiting.len() + self.due.len()) * 64;
+        stores + self.keys.size_bytes() + versions + self.num_waiting.capacity() * 4 + waiting
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        let waiting = self.waiting.first_key_value().map(|(&time, _)| time);
+        let due = self.due.first_key_value().map(|(&time, _)| time);
+        Some(waiting.into_iter().chain(due).min().unwrap_or(i64::MAX))
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {

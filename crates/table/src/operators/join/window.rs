@@ -233,6 +233,14 @@ impl Operator for WindowJoin {
             .sum()
     }
 
+    fn next_event_time(&self) -> Option<i64> {
+        Some(
+            self.open
+                .first_key_value()
+                .map_or(i64::MAX, |(window, _)| window.0),
+        )
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         self.store_batches()?;
         if let Some(context) = &self.context {

@@ -133,6 +133,14 @@ impl Operator for OverKeys {
         self.rows.store.sweep()
     }
 
+    fn state_bytes(&self) -> usize {
+        self.rows.size_bytes()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         Ok(StateSnapshot {
             tables: vec![self.rows.snapshot()],

@@ -304,6 +304,26 @@ impl Operator for OverTime {
         out.watermark(watermark)
     }
 
+    fn state_bytes(&self) -> usize {
+        let frames = self.frames.capacity() * size_of::<Frame>() + self.waiting.len() * 64;
+        let accumulators = self.calls.accumulators.iter().flatten();
+        let accumulators: usize = accumulators.map(|a| a.size_bytes()).sum();
+        let distinct = self.calls.distinct.iter().flatten();
+        let distinct = distinct.map(|d| d.values.size_bytes() + d.counts.capacity() * 8);
+        let rows = self.store.size_bytes() + self.partitions.size_bytes();
+        rows + frames + accumulators + distinct.sum::<usize>()
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        match self.config.order {
+            OverOrder::Rowtime(_) => {
+                let first = self.waiting.first_key_value();
+                Some(first.map_or(i64::MAX, |(&time, _)| time))
+            }
+            _ => None,
+        }
+    }
+
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         for accumulator in self.calls.accumulators.iter_mut().flatten() {
