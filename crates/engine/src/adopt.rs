@@ -97,6 +97,7 @@ mod tests {
                     name: "c".into(),
                     data_type: "BIGINT".into(),
                     meaning: *meaning,
+                    aggregate: None,
                 }],
                 name: "GroupAggregate".into(),
                 kind: NodeKind::Operator(Arc::new(factory)),
@@ -117,6 +118,7 @@ mod tests {
                 name: "c".into(),
                 data_type: "BIGINT".into(),
                 meaning: format!("{meaning:016x}"),
+                aggregate: None,
             }],
             enumerator: None,
             subtasks: Vec::new(),
@@ -135,6 +137,7 @@ mod tests {
             max_parallelism: 128,
             plan_fingerprint: String::new(),
             statements: Vec::new(),
+            state_ttl_ms: None,
             is_final: false,
             operators: operators.collect(),
         }

@@ -523,8 +523,10 @@ fn turn_aggregates(
             Origin::Former(call) => {
                 let states = former.get(call).map_or(&[][..], Vec::as_slice);
                 if states.len() != empty.len() {
-                    return Err(Error::internal(
-                        "partial states of other columns than before",
+                    return Err(Error::user(
+                        "STATE_SCHEMA",
+                        "the state keeps several DISTINCT calls as one; go back to the former \
+                         statement, or start without this state",
                     ));
                 }
                 let pairs = states.iter().zip(empty);

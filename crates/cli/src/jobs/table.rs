@@ -22,7 +22,8 @@ use flott_engine::Checkpoint;
 use flott_sql::parser::parse_data_type;
 use flott_sql::session::jobs::StateOf;
 use flott_state::storage::manifest::{ColumnManifest, OperatorManifest, TableManifest};
-use flott_table::aggregates::{self, Accumulator, AggregateTypes};
+use flott_table::aggregates::{self, AggregateCallConfig, AggregateTypes};
+use flott_table::operators::results_of_states;
 
 use crate::commands::state::is_called;
 use crate::snapshots::Found;
@@ -35,14 +36,23 @@ enum Cell {
     Bound(usize),
     /// This column, as text.
     Text(usize),
-    /// The result of a call whose partial states are these columns.
-    Call(Range<usize>, Box<CallResult>),
+    /// The result of a call.
+    Result(Box<CallStates>),
 }
 
-struct CallResult {
-    function: &'static aggregates::AggregateFunction,
-    types: AggregateTypes,
-    is_distinct: bool,
+/// Where a call's partial states are.
+struct CallStates {
+    columns: Range<usize>,
+    /// The calls that share them.
+    calls: Vec<Call>,
+    /// Which of them.
+    wanted: usize,
+}
+
+/// A call of an aggregate function.
+#[derive(Clone)]
+struct Call {
+    config: AggregateCallConfig,
     is_retracting: bool,
 }
 
@@ -133,18 +143,21 @@ fn value(cell: &Cell, batch: &RecordBatch) -> Result<ArrayRef> {
                 .map(|row| (!column.is_null(row)).then(|| formatter.value(row).to_string()));
             Ok(Arc::new(StringViewArray::from_iter(texts)))
         }
-        Cell::Call(range, call) => {
-            let states = batch.columns().get(range.clone()).ok_or_else(missing)?;
-            let groups: Vec<u32> = (0..batch.num_rows() as u32).collect();
-            let mut accumulator = call.accumulator()?;
-            accumulator.resize(groups.len());
-            accumulator.merge(&groups, states)?;
-            accumulator.evaluate(&groups)
+        Cell::Result(call) => {
+            let states = batch.columns().get(call.columns.clone());
+            let is_retracting = call.calls.iter().any(|call| call.is_retracting);
+            let calls: Vec<_> = call.calls.iter().map(|call| call.config.clone()).collect();
+            results_of_states(
+                &calls,
+                call.wanted,
+                is_retracting,
+                states.ok_or_else(missing)?,
+            )
         }
     }
 }
 
-impl CallResult {
+impl Call {
     fn of(column: &ColumnManifest) -> Result<Option<Self>> {
         let Some(call) = &column.aggregate else {
             return Ok(None);
@@ -154,22 +167,61 @@ impl CallResult {
             Error::user("UNKNOWN_FUNCTION", message)
         })?;
         let arguments = call.arguments.iter().map(|text| data_type(text));
+        let types = AggregateTypes {
+            arguments: arguments.collect::<Result<_>>()?,
+            result: data_type(&column.data_type)?,
+        };
         Ok(Some(Self {
-            function,
-            types: AggregateTypes {
-                arguments: arguments.collect::<Result<_>>()?,
-                result: data_type(&column.data_type)?,
+            config: AggregateCallConfig {
+                function,
+                args: (0..types.arguments.len()).collect(),
+                types,
+                distinct: call.is_distinct,
+                filter: None,
             },
-            is_distinct: call.is_distinct,
             is_retracting: call.is_retracting,
         }))
     }
 
-    fn accumulator(&self) -> Result<Box<dyn Accumulator>> {
-        let (types, is_distinct) = (&self.types, self.is_distinct);
-        self.function
-            .accumulator(types, is_distinct, self.is_retracting)
+    fn with_filter(&self, number: usize) -> Self {
+        let mut call = self.clone();
+        call.config.filter = Some(number);
+        call
     }
+}
+
+/// The columns of a call's partial states, and the calls that share them.
+fn states_of(call: usize, calls: &[Call], names: &[String]) -> Option<CallStates> {
+    let own = format!("agg{call}_");
+    if let Some(first) = names.iter().position(|n| n.starts_with(&own)) {
+        let width = names.iter().filter(|n| n.starts_with(&own)).count();
+        return Some(CallStates {
+            columns: first..first + width,
+            calls: vec![calls[call].clone()],
+            wanted: 0,
+        });
+    }
+    // `set0.0+2.1_0`: calls 0 and 2 share a set, with the filters 0 and 1.
+    let members = |name: &String| -> Option<Vec<(usize, usize)>> {
+        let (set, _) = name.strip_prefix("set")?.split_once('_')?;
+        let member = |text: &str| {
+            let (call, filter) = text.split_once('.')?;
+            Some((call.parse().ok()?, filter.parse().ok()?))
+        };
+        set.split('+').map(member).collect()
+    };
+    let mut sets = names
+        .iter()
+        .enumerate()
+        .filter_map(|(at, n)| Some((at, members(n)?)));
+    let (at, members) = sets.find(|(_, m)| m.iter().any(|(c, _)| *c == call))?;
+    let sharing = members.iter();
+    let sharing = sharing.map(|(c, f)| Some(calls.get(*c)?.with_filter(*f)));
+    Some(CallStates {
+        columns: at..at + 1,
+        wanted: members.iter().position(|(c, _)| *c == call)?,
+        calls: sharing.collect::<Option<_>>()?,
+    })
 }
 
 fn data_type(text: &str) -> Result<DataType> {
@@ -337,7 +389,8 @@ fn columns_of(
         let schema = batch.schema();
         schema.fields().iter().map(|f| f.name().clone()).collect()
     };
-    let is_aggregate = |name: &String| name == "key0" || name == "agg0_0";
+    let is_aggregate =
+        |name: &String| name == "key0" || name == "agg0_0" || name.starts_with("set0.");
     if names.iter().any(is_aggregate) && operator.columns.iter().all(|c| !c.name.is_empty()) {
         return aggregate_columns(operator, &names);
     }
@@ -366,21 +419,22 @@ fn aggregate_columns(operator: &OperatorManifest, names: &[String]) -> Result<Co
             columns.push((Column::new(name, time), Cell::Bound(at)));
         }
     }
+    let calls = operator.columns.iter().map(Call::of);
+    let calls = calls.collect::<Result<Vec<_>>>()?;
+    let calls: Vec<Call> = calls.into_iter().flatten().collect();
     let (mut num_keys, mut num_calls) = (0, 0);
     for column in &operator.columns {
         let own = Column::new(&column.name, data_type(&column.data_type)?);
-        let cell = match CallResult::of(column)? {
+        let cell = match &column.aggregate {
             None => {
                 let wanted = format!("key{num_keys}");
                 num_keys += 1;
                 names.iter().position(|n| *n == wanted).map(Cell::Stored)
             }
-            Some(call) => {
-                let wanted = format!("agg{num_calls}_");
+            Some(_) => {
+                let states = states_of(num_calls, &calls, names);
                 num_calls += 1;
-                let first = names.iter().position(|n| n.starts_with(&wanted));
-                let width = names.iter().filter(|n| n.starts_with(&wanted)).count();
-                first.map(|first| Cell::Call(first..first + width, Box::new(call)))
+                states.map(|states| Cell::Result(Box::new(states)))
             }
         };
         let lacks = || Error::internal(format!("the state lacks {}", column.name));

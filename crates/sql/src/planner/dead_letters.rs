@@ -119,6 +119,7 @@ impl Lowering<'_> {
         let edge = |stream: &Stream| Edge {
             from: stream.node,
             exchange: Exchange::Rebalance,
+            keys: Vec::new(),
         };
         let edges = streams.iter().map(edge).collect();
         let config = UnionConfig {
@@ -148,6 +149,7 @@ impl Lowering<'_> {
         let edge = Edge {
             from: stream.node,
             exchange,
+            keys: Vec::new(),
         };
         let uid = Fingerprint::of("dead letter sink").text(&target.path.to_string());
         let name = format!("Sink: {}, dead letters", target.path.name);

@@ -229,6 +229,7 @@ impl Lowering<'_> {
             .map(|(input, columns)| Edge {
                 from: input.node,
                 exchange: Exchange::Hash(columns.clone()),
+                keys: columns.clone(),
             });
         let edges = edges.collect();
         let id = self.add_operator(label, config, edges, &node.schema, None);

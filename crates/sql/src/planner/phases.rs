@@ -196,11 +196,12 @@ impl Lowering<'_> {
             SplitRows::Spread => {
                 let node = self.add_spread(label, place, split);
                 // The bucket stands behind the keys.
-                let exchange = Exchange::Hash((0..=place.keys.len()).collect());
+                let keys: Vec<usize> = (0..=place.keys.len()).collect();
                 (
                     Edge {
                         from: node,
-                        exchange,
+                        exchange: Exchange::Hash(keys.clone()),
+                        keys,
                     },
                     None,
                 )

@@ -183,6 +183,24 @@ impl Part {
         Ok(parts)
     }
 
+    /// Whether several calls share it.
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Set(shared, _) if shared.members.len() > 1)
+    }
+
+    /// What its columns are called in a snapshot, but for their number: the call, or the calls that
+    /// share it, each with the number of its filter.
+    fn state_name(&self) -> String {
+        match self {
+            Self::Set(shared, _) if self.is_shared() => {
+                let members = shared.members.iter();
+                let members = members.map(|m| format!("{}.{}", m.call, m.filter));
+                format!("set{}", members.collect::<Vec<_>>().join("+"))
+            }
+            part => format!("agg{}", part.first_call()),
+        }
+    }
+
     fn first_call(&self) -> usize {
         match self {
             Self::Call(call, _) => *call,
@@ -405,16 +423,15 @@ impl Accumulators {
 
     /// What the columns of [`Accumulators::states`] are called in a snapshot.
     pub fn state_names(&self) -> Vec<String> {
-        let calls = self.calls.iter().enumerate();
-        let names = calls.flat_map(|(i, call)| {
-            let width = call.state_types().len();
-            (0..width).map(move |j| format!("agg{i}_{j}"))
+        let names = self.parts.iter().flat_map(|part| {
+            let name = part.state_name();
+            (0..part.state_types().len()).map(move |at| format!("{name}_{at}"))
         });
-        let count = self
-            .layout
-            .counts_rows
-            .then(|| TRAILING_COLUMNS[0].to_string());
-        names.chain(count).collect()
+        let counts = (0..self.layout.num_counts).map(|count| match count {
+            0 => TRAILING_COLUMNS[0].to_string(),
+            more => format!("{}{more}", TRAILING_COLUMNS[0]),
+        });
+        names.chain(counts).collect()
     }
 
     pub fn results(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
@@ -644,29 +661,59 @@ pub(crate) fn named_batch(
     batch_of(Arc::new(schema), columns, num_rows)
 }
 
-/// How a table of keys and partial states holds the columns of the operator's state.
+/// How a table of keys and partial states holds the columns of the operator's state; `None` where
+/// they are not those of single calls.
 pub(crate) fn state_layout(
     table: &'static str,
     layout: &AggregateLayout,
     has_ttl: bool,
-) -> Result<StateLayout> {
-    let calls = layout.calls.iter().map(|call| {
-        let mut empty = accumulator(call, layout.counts_rows)?;
-        empty.resize(1);
-        empty.state(&[0])
+) -> Result<Option<StateLayout>> {
+    let mut parts = Part::all(&layout.calls, layout.counts_rows)?;
+    if layout.num_counts > 1 || parts.iter().any(Part::is_shared) {
+        return Ok(None);
+    }
+    let calls = parts.iter_mut().map(|part| {
+        part.resize(1);
+        part.state(&[0])
     });
     let table = TableLayout::Aggregates {
         table,
         keys: layout.key_types.clone(),
         empty: calls.collect::<Result<_>>()?,
     };
-    Ok(StateLayout {
+    Ok(Some(StateLayout {
         tables: vec![table],
         refuses_new: layout.counts_rows.then_some(
             "the input takes rows back, among them rows that a new call would never have seen",
         ),
         has_ttl,
-    })
+    }))
+}
+
+/// The results of the `wanted` one of these calls, over the partial states of a snapshot that are
+/// its own or that it shares with the others: they are DISTINCT over one argument, and their filters
+/// are numbered in the order of the calls.
+///
+/// # Errors
+/// States of other columns.
+pub fn results_of_states(
+    calls: &[AggregateCallConfig],
+    wanted: usize,
+    retractable: bool,
+    states: &[ArrayRef],
+) -> Result<ArrayRef> {
+    let num_rows = states.first().map_or(0, |column| column.len());
+    let groups: Vec<u32> = (0..num_rows as u32).collect();
+    let mut parts = Part::all(calls, retractable)?;
+    let [part] = parts.as_mut_slice() else {
+        return Err(Error::internal("calls that do not share their values"));
+    };
+    part.resize(num_rows);
+    part.merge(&groups, states)?;
+    match part {
+        Part::Call(_, accumulator) => accumulator.evaluate(&groups),
+        Part::Set(_, set) => set.evaluate(wanted, &groups),
+    }
 }
 
 /// A batch of columns for a snapshot, named by their places.

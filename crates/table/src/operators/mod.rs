@@ -1,6 +1,7 @@
 //! The operators, one file or folder each. A configuration struct is the operator's factory.
 
 pub(crate) mod aggregate_table;
+pub use aggregate_table::results_of_states;
 #[cfg(test)]
 mod aggregate_tests;
 pub mod calc;

@@ -118,6 +118,6 @@ impl OperatorFactory for GroupAggregateConfig {
     }
 
     fn state_layout(&self) -> Result<Option<StateLayout>> {
-        state_layout(operator::GROUPS, &self.layout(), true).map(Some)
+        state_layout(operator::GROUPS, &self.layout(), true)
     }
 }

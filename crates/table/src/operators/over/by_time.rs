@@ -309,7 +309,7 @@ impl Operator for OverTime {
         let accumulators = self.calls.accumulators.iter().flatten();
         let accumulators: usize = accumulators.map(|a| a.size_bytes()).sum();
         let distinct = self.calls.distinct.iter().flatten();
-        let distinct = distinct.map(|d| d.values.size_bytes() + d.counts.capacity() * 8);
+        let distinct = distinct.map(|d| d.size_bytes());
         let rows = self.store.size_bytes() + self.partitions.size_bytes();
         rows + frames + accumulators + distinct.sum::<usize>()
     }

@@ -388,6 +388,11 @@ impl Distinct {
         Ok(StateTable::delta(name, key_columns, rows, removed))
     }
 
+    /// Bytes held.
+    pub fn size_bytes(&self) -> usize {
+        self.values.size_bytes() + self.counts.capacity() * size_of::<i64>()
+    }
+
     /// Takes values back.
     pub fn restore(&mut self, batches: RowsReader<'_>) -> Result<()> {
         for batch in batches {

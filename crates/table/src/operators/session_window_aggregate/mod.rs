@@ -53,6 +53,6 @@ impl OperatorFactory for SessionWindowAggregateConfig {
             self.input_is_retracting,
             &[],
         );
-        state_layout(operator::SESSIONS, &layout, false).map(Some)
+        state_layout(operator::SESSIONS, &layout, false)
     }
 }

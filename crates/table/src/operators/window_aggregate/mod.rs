@@ -147,6 +147,6 @@ impl OperatorFactory for WindowAggregateConfig {
             self.input_is_retracting,
             &[],
         );
-        state_layout(operator::SLICES, &layout, false).map(Some)
+        state_layout(operator::SLICES, &layout, false)
     }
 }

@@ -201,7 +201,8 @@ impl Input {
             };
             changed.push((slot, row, fate));
         }
-        self.side.store.commit(rows)?;
+        let store = &mut self.side.store;
+        store.commit_keyed(rows, keys.table.row_hashes())?;
         let changed = changed.into_iter().map(|(slot, row, fate)| {
             self.fates.set(slot, fate);
             let group = groups[row as usize];
@@ -243,12 +244,20 @@ impl Input {
         self.side.store.sweep()
     }
 
-    pub fn snapshot(&self, max_parallelism: usize) -> Result<StateTable> {
-        let table = self.side.snapshot(&self.key_columns, max_parallelism)?;
-        Ok(StateTable {
+    pub fn set_max_parallelism(&mut self, max_parallelism: usize) {
+        self.side.store.set_max_parallelism(max_parallelism);
+    }
+
+    /// What has changed since the last snapshot.
+    pub fn snapshot(&mut self) -> StateTable {
+        StateTable {
             name: self.table_name.clone(),
-            ..table
-        })
+            ..self.side.snapshot()
+        }
+    }
+
+    pub fn restart_snapshots(&mut self) {
+        self.side.store.restart_snapshots();
     }
 
     pub fn restore(&mut self, keys: &mut Keys, from: &StateSnapshot, now_ms: i64) -> Result<()> {
@@ -258,7 +267,7 @@ impl Input {
         for batch in from.table(&self.table_name) {
             side.restore(&batch?, now_ms, |rows| keys.assign(key_columns, rows))?;
         }
-        side.sort_expiry();
+        side.restored();
         Ok(())
     }
 

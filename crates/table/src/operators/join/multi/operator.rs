@@ -379,6 +379,9 @@ fn outer_joined(
 impl Operator for MultiJoin {
     fn open(&mut self, context: &OperatorContext) -> Result<()> {
         self.context = Some(context.clone());
+        for input in &mut self.inputs {
+            input.set_max_parallelism(context.max_parallelism);
+        }
         Ok(())
     }
 
@@ -406,15 +409,13 @@ impl Operator for MultiJoin {
     }
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
-        let max_parallelism = self.context.as_ref().map_or(1, |c| c.max_parallelism);
         if let Some(context) = &self.context {
             let size = self.state_bytes();
             context.metrics.state_size_bytes.set(size as i64);
         }
-        let inputs = self.inputs.iter();
-        let tables = inputs.map(|input| input.snapshot(max_parallelism));
+        let inputs = self.inputs.iter_mut();
         Ok(StateSnapshot {
-            tables: tables.collect::<Result<_>>()?,
+            tables: inputs.map(Input::snapshot).collect(),
         })
     }
 
@@ -424,6 +425,15 @@ impl Operator for MultiJoin {
             input.restore(&mut self.keys, &snapshot, now_ms)?;
         }
         Ok(())
+    }
+
+    fn restart_snapshots(&mut self) {
+        let inputs = self.inputs.iter_mut();
+        inputs.for_each(Input::restart_snapshots);
+    }
+
+    fn next_event_time(&self) -> Option<i64> {
+        None
     }
 
     fn state_bytes(&self) -> usize {
