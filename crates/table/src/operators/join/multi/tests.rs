@@ -117,16 +117,16 @@ fn rows_without_a_match_are_taken_back_through_the_chain() {
     let mut run = |input, rows: &str| {
         open.process(input, rows).unwrap();
         let lines = open.drain_rows();
+        let mut lines: Vec<_> = lines.iter().map(|l| l.replace(" | ", " ")).collect();
+        // Rows of different keys come in any order.
+        lines.sort_by_key(|l| l.contains(" 1 "));
         lines
-            .iter()
-            .map(|l| l.replace(" | ", " "))
-            .collect::<Vec<_>>()
     };
     let nothing = "NULL NULL NULL NULL";
     let alone = |kind: &str, row: &str| format!("{kind} {row} {nothing}");
     assert_eq!(
         run(0, "1 | 5\nNULL | 6"),
-        [alone("+I", "1 5"), alone("+I", "NULL 6")]
+        [alone("+I", "NULL 6"), alone("+I", "1 5")]
     );
     assert!(run(2, "1 | 4").is_empty());
     assert_eq!(
@@ -151,14 +151,14 @@ fn rows_are_forgotten_after_their_ttl() {
     open.process(0, "1 | 5").unwrap();
     open.advance_time(600).unwrap();
     open.process(2, "1 | 7").unwrap();
-    let full = open.state_bytes();
     open.advance_time(1_200).unwrap();
     open.process(1, "1 | 6").unwrap();
     assert!(open.drain_rows().is_empty());
     open.process(0, "1 | 8").unwrap();
     assert_eq!(open.drain_rows(), ["+I | 1 | 8 | 1 | 6 | 1 | 7"]);
+    let full = open.state_bytes();
     open.advance_time(10_000).unwrap();
-    assert!(open.state_bytes() <= full + 4_096);
+    assert!(open.state_bytes() <= full);
 }
 
 #[test]
