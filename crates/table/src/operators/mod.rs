@@ -1,5 +1,6 @@
 //! The operators, one file or folder each. A configuration struct is the operator's factory.
 
+mod accumulators;
 pub(crate) mod aggregate_table;
 #[cfg(test)]
 mod aggregate_tests;
