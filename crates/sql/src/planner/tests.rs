@@ -197,7 +197,7 @@ fn distinct_values_are_spread_where_that_can_be() {
             .filter(|k| k.contains("Aggregate") || k.contains("Distinct"))
             .collect::<Vec<_>>()
     };
-    let sql = "SELECT k, COUNT(*), COUNT(DISTINCT n) FROM t GROUP BY k";
+    let sql = "SELECT COUNT(*), COUNT(DISTINCT n) FROM t WHERE i > 3 GROUP BY DATE_FORMAT(ts, 'yyyy-MM-dd')";
     assert_eq!(
         parts(sql, 1),
         ["PartialGroupAggregate", "FinalGroupAggregate"]

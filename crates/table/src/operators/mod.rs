@@ -1,7 +1,8 @@
 //! The operators, one file or folder each. A configuration struct is the operator's factory.
 
+mod accumulators;
+pub use accumulators::results_of_states;
 pub(crate) mod aggregate_table;
-pub use aggregate_table::results_of_states;
 #[cfg(test)]
 mod aggregate_tests;
 pub mod calc;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, UInt32Array, new_null_array};
-use arrow::compute::take;
+use arrow::compute::{concat, take};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
@@ -103,26 +103,17 @@ impl SpreadDistinct {
         keys.map(|&c| rows.column(c).clone()).collect()
     }
 
-    fn send(
-        &self,
-        set: usize,
-        batch: &ChangelogBatch,
-        sent: &Sent,
-        out: &mut dyn Output,
-    ) -> Result<()> {
+    /// What is sent for a set.
+    fn columns(&self, set: usize, batch: &ChangelogBatch, sent: &Sent) -> Result<Vec<ArrayRef>> {
         let num_rows = sent.masks.len();
-        if num_rows == 0 {
-            return Ok(());
-        }
         let shared = &self.layout.sets[set];
-        let mut keys = self.keys(batch.rows());
+        let mut columns = self.keys(batch.rows());
         let arguments = shared.args.iter();
         let mut arguments: Vec<_> = arguments.map(|&c| batch.column(c).clone()).collect();
         if let Some(rows) = &sent.rows {
-            keys = take_all(&keys, rows)?;
+            columns = take_all(&columns, rows)?;
             arguments = take_all(&arguments, rows)?;
         }
-        let mut columns = keys;
         columns.push(buckets(&arguments, num_rows, self.split.num_buckets)?);
         let packed = sent.masks.iter().map(|&mask| pack(set, mask));
         columns.push(Arc::new(Int32Array::from_iter_values(packed)));
@@ -134,15 +125,38 @@ impl SpreadDistinct {
                 None => new_null_array(&data_type.to_arrow(), num_rows),
             });
         }
-        let kinds = sent_kinds(batch, sent);
+        Ok(columns)
+    }
+
+    /// Sends the rows of all sets in one batch: what is behind works by the batch.
+    fn send(&self, batch: &ChangelogBatch, sent: &[Sent], out: &mut dyn Output) -> Result<()> {
+        let (mut parts, mut kinds, mut num_rows) = (Vec::new(), Vec::new(), 0);
+        for (set, sent) in sent.iter().enumerate().filter(|(_, s)| !s.masks.is_empty()) {
+            parts.push(self.columns(set, batch, sent)?);
+            kinds.extend(sent_kinds(batch, sent));
+            num_rows += sent.masks.len();
+        }
+        let columns = match parts.len() {
+            0 => return Ok(()),
+            1 => parts.swap_remove(0),
+            _ => {
+                let columns = 0..parts[0].len();
+                let column = |column: usize| {
+                    let parts: Vec<_> = parts.iter().map(|p| p[column].as_ref()).collect();
+                    Ok(concat(&parts)?)
+                };
+                columns.map(column).collect::<Result<_>>()?
+            }
+        };
+        let kinds = batch.kinds().map(|_| kinds.concat().into());
         let rows = batch_of(self.schema.clone(), columns, num_rows)?;
-        out.emit(ChangelogBatch::new(rows, kinds.map(Into::into)))
+        out.emit(ChangelogBatch::new(rows, kinds))
     }
 }
 
 /// `+I` and `-D`; a removal is one whatever becomes of the row's key.
 fn sent_kinds(batch: &ChangelogBatch, sent: &Sent) -> Option<Vec<u8>> {
-    let kinds = batch.kinds().filter(|_| !batch.is_insert_only())?;
+    let kinds = batch.kinds()?;
     let kind = |row: usize| match adds(kinds[row]) {
         true => RowKind::Insert as u8,
         false => RowKind::Delete as u8,
@@ -168,9 +182,8 @@ impl Operator for SpreadDistinct {
             let seen = &mut self.seen;
             seen.keys.assign(&keys, num_rows, &mut seen.row_keys)?;
         }
-        let (mut num_marked, mut num_sent) = (0, 0);
-        for set in 0..self.layout.sets.len() {
-            let shared = &self.layout.sets[set];
+        let (mut num_marked, mut all_sent) = (0, Vec::with_capacity(self.layout.sets.len()));
+        for (set, shared) in self.layout.sets.iter().enumerate() {
             let arguments = shared.args.iter();
             let arguments: Vec<_> = arguments.map(|&c| rows.column(c).clone()).collect();
             let filters = shared.filters.iter();
@@ -178,17 +191,17 @@ impl Operator for SpreadDistinct {
             let filters: Vec<_> = filters.collect();
             let marks = Marks::of(&arguments, &filters, num_rows);
             num_marked += marks.masks.len();
-            let sent = match remembers {
+            all_sent.push(match remembers {
                 true => self.seen.unsent(set, &arguments, marks)?,
                 false => Sent {
                     rows: marks.rows.map(Into::into),
                     masks: marks.masks,
                 },
-            };
-            num_sent += sent.masks.len();
-            self.send(set, &batch, &sent, out)?;
+            });
         }
+        self.send(&batch, &all_sent, out)?;
         if remembers {
+            let num_sent = all_sent.iter().map(|s| s.masks.len()).sum();
             self.reduction.measure(num_marked, num_sent);
             if self.seen.num_values() > MAX_SEEN {
                 self.seen.clear();
