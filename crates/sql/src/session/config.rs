@@ -373,6 +373,7 @@ const JOB_KEYS: &[&str] = &[
     "execution.checkpointing.storage",
     "execution.checkpointing.tolerable-failed-checkpoints",
     "execution.state-recovery.claim-mode",
+    "execution.state-recovery.damaged-checkpoint",
     "execution.state-recovery.ignore-unclaimed-state",
     "state.checkpoint-storage",
     "state.checkpoints.num-retained",

@@ -14,7 +14,7 @@ use flott_core::operator::{
 use flott_state::ChangeTracker;
 
 use super::evaluate::batch_of;
-use super::rows::{Extra, Partitions, RestoredRows, RowStore, keyed_rows, unfit};
+use super::rows::{Extra, ExtraValue, Partitions, RestoredRows, RowStore, keyed_rows, unfit};
 use super::sort::{emit_in_pieces, sorted_positions};
 use super::sort_key::SortKey;
 
@@ -252,7 +252,7 @@ impl Operator for Materialize {
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let arrivals = &self.arrivals;
-        let arrival: [Extra<'_>; 1] = [("arrival", &|slot| arrivals[slot])];
+        let arrival: [Extra<'_>; 1] = [("arrival", ExtraValue::Of(&|slot| arrivals[slot]))];
         let table = match &mut self.store {
             Some(store) => store.snapshot(ROWS, &arrival),
             None => self.counted_table()?,

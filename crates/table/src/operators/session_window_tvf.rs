@@ -13,7 +13,7 @@ use flott_core::clock::Clock;
 use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
 
 use super::evaluate::WallClock;
-use super::rows::{Extra, Partitions, RestoredRows, RowStore};
+use super::rows::{Extra, ExtraValue, Partitions, RestoredRows, RowStore};
 use super::window_tvf::{WindowTime, append_bounds};
 
 /// Appends the bounds of its session to every row: rows are held until the watermark (or
@@ -253,7 +253,7 @@ impl Operator for SessionWindowTvf {
 
     fn snapshot(&mut self) -> Result<StateSnapshot> {
         let times = &self.times;
-        let time: [Extra<'_>; 1] = [("time", &|slot| times[slot])];
+        let time: [Extra<'_>; 1] = [("time", ExtraValue::Of(&|slot| times[slot]))];
         Ok(StateSnapshot {
             tables: vec![self.store.snapshot(ROWS, &time)],
         })

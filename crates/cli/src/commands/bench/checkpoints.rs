@@ -13,7 +13,8 @@ use flott_core::clock::{Stopwatch, SystemClock};
 use flott_core::graph::JobGraph;
 use flott_engine::checkpoint::CheckpointStats;
 use flott_engine::{
-    CheckpointStatus, DurabilityConfig, JobHandle, JobOptions, JobSettings, RunningJob, run_job,
+    CheckpointStatus, DurabilityConfig, JobEvent, JobHandle, JobOptions, JobSettings, RunningJob,
+    run_job,
 };
 use flott_sql::parser::parse_script;
 use flott_sql::session::{Session, StatementResult};
@@ -26,7 +27,7 @@ use crate::environment::available_parallelism;
 
 const ABOUT: &str = "\
 Each query of Nexmark runs in this process, from the generator into blackhole, three times: without checkpoints, with \
-them, and once more with them until most of the events are read, to be cancelled after a checkpoint and restored.
+them, and once more with them until as many events are read, to be cancelled after a checkpoint and restored.
 
 cost        wall-clock time with checkpoints by that without, of the whole run
 pause       the longest that one checkpoint has held a worker up: the sum over its subtasks of the time in which the \
@@ -60,8 +61,8 @@ pub struct CheckpointArgs {
 
 /// How often a job is looked at.
 const TICK: Duration = Duration::from_millis(2);
-/// The part of the events that is read before the restore, in percent.
-const READ_BEFORE_RESTORE: u64 = 80;
+/// The job that is restored would go on so many times as long: it is not to end before that.
+const EVENTS_LEFT: u64 = 10;
 
 /// What one query has shown.
 #[derive(Debug)]
@@ -179,13 +180,13 @@ impl Bench {
         let name = self.query.name;
         watcher.show(format!("{name}: without checkpoints"));
         let watch = Stopwatch::start();
-        let plain = self.start(None)?;
+        let plain = self.start(None, self.events)?;
         self.follow(&plain, watcher, |_| false)?;
         plain.wait()?;
         let plain_s = watch.elapsed().as_secs_f64();
         watcher.show(format!("{name}: with checkpoints"));
         let (watch, mut checkpoints) = (Stopwatch::start(), Seen::default());
-        let with = self.start(Some("whole"))?;
+        let with = self.start(Some("whole"), self.events)?;
         self.follow(&with, watcher, |handle| {
             checkpoints.look(handle);
             false
@@ -207,12 +208,12 @@ impl Bench {
 
     /// The bytes of state and the time until the first event was read.
     fn restore(&self, watcher: &Watcher) -> Result<(u64, f64)> {
-        let job = self.start(Some("cancelled"))?;
-        let wanted = self.events * READ_BEFORE_RESTORE / 100;
+        let all = self.events * EVENTS_LEFT;
+        let job = self.start(Some("cancelled"), all)?;
         let (mut seen, mut from) = (Seen::default(), None);
         self.follow(&job, watcher, |handle| {
             seen.look(handle);
-            if handle.progress().num_records_in < wanted {
+            if handle.progress().num_records_in < self.events {
                 return false;
             }
             // The next checkpoint but one has begun behind that place.
@@ -221,12 +222,17 @@ impl Bench {
         job.cancel();
         job.wait()?;
         let watch = Stopwatch::start();
-        let restored = self.start(Some("cancelled"))?;
+        let restored = self.start(Some("cancelled"), all)?;
         let mut restore_s = 0.0;
         self.follow(&restored, watcher, |handle| {
             restore_s = watch.elapsed().as_secs_f64();
             handle.progress().num_records_in > 0
         })?;
+        let events = restored.take_events();
+        let has_resumed = events.iter().any(|e| matches!(e, JobEvent::Resumed { .. }));
+        if !has_resumed || restored.wait_timeout(Duration::ZERO) {
+            bail!("the job has not gone on from its checkpoint: {events:?}");
+        }
         restored.cancel();
         restored.wait()?;
         Ok((seen.state_bytes, restore_s))
@@ -251,8 +257,8 @@ impl Bench {
         }
     }
 
-    fn start(&self, job_id: Option<&str>) -> Result<RunningJob> {
-        let graph = self.graph()?;
+    fn start(&self, job_id: Option<&str>, events: u64) -> Result<RunningJob> {
+        let graph = self.graph(events)?;
         let mut config = graph.config.clone();
         if job_id.is_some() {
             let interval = format!("{} ms", self.interval_ms);
@@ -278,8 +284,8 @@ impl Bench {
         Ok(job?)
     }
 
-    fn graph(&self) -> Result<JobGraph> {
-        let source = queries::generator_options(self.events);
+    fn graph(&self, events: u64) -> Result<JobGraph> {
+        let source = queries::generator_options(events);
         let folder = self.folder.path().to_string_lossy();
         let script = queries::script(self.query.text, &source, &folder, Dialect::Flott);
         let mut session = Session::new(crate::environment::registry(), Arc::new(SystemClock));

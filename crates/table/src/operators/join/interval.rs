@@ -18,7 +18,7 @@ use super::combine::{Alone, Combiner, Pairs, RowsOf, is_left_only};
 use super::keys::{KeyGroups, SideName};
 use super::{IntervalJoinConfig, JoinKind};
 use crate::operators::evaluate::milliseconds;
-use crate::operators::rows::{Extra, RestoredRows, RowStore};
+use crate::operators::rows::{Extra, ExtraValue, RestoredRows, RowStore};
 
 /// No clean-up is due.
 const NO_TIMER: i64 = i64::MAX;
@@ -374,8 +374,11 @@ impl IntervalJoin {
 fn side_table(side: &mut Side) -> StateTable {
     let (times, is_matched) = (&side.times, &side.is_matched);
     let extra: [Extra<'_>; 2] = [
-        ("time", &|slot| times[slot]),
-        ("is_matched", &|slot| i64::from(is_matched[slot])),
+        ("time", ExtraValue::Of(&|slot| times[slot])),
+        (
+            "is_matched",
+            ExtraValue::Of(&|slot| i64::from(is_matched[slot])),
+        ),
     ];
     side.store.snapshot(side.name.table(), &extra)
 }

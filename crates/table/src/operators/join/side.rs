@@ -14,7 +14,7 @@ use super::chains::{Chains, NONE};
 use super::changes::equal_rows;
 use super::keys::SideName;
 use super::row_index::RowIndex;
-use crate::operators::rows::{Extra, RestoredRows, RowStore};
+use crate::operators::rows::{Extra, ExtraValue, RestoredRows, RowStore};
 
 /// What a side has to know about its rows.
 pub(super) struct SideNeeds {
@@ -216,11 +216,23 @@ impl Side {
 
     /// The rows that have changed, with their matches and their age.
     pub fn snapshot(&mut self) -> StateTable {
-        let matches = self.matches.as_ref();
-        let created = self.expiry.as_ref().map(|e| &e.created_ms);
-        let num_matches = |slot: usize| matches.map_or(0, |m| i64::from(m[slot]));
-        let created_ms = |slot: usize| created.map_or(NO_TIME, |c| c[slot]);
-        let extra: [Extra<'_>; 2] = [("num_matches", &num_matches), ("created_ms", &created_ms)];
+        let of_slot;
+        let num_matches = match &self.matches {
+            None => ExtraValue::Same(0),
+            Some(matches) => {
+                of_slot = |slot: usize| i64::from(matches[slot]);
+                ExtraValue::Of(&of_slot)
+            }
+        };
+        let age;
+        let created_ms = match &self.expiry {
+            None => ExtraValue::Same(NO_TIME),
+            Some(expiry) => {
+                age = |slot: usize| expiry.created_ms[slot];
+                ExtraValue::Of(&age)
+            }
+        };
+        let extra: [Extra<'_>; 2] = [("num_matches", num_matches), ("created_ms", created_ms)];
         self.store.snapshot(self.name.table(), &extra)
     }
 

@@ -14,7 +14,7 @@ use super::combine::{Combiner, RowsOf};
 use super::keys::{KeyGroups, SideName};
 use super::{JoinKind, TemporalJoinConfig};
 use crate::operators::evaluate::milliseconds;
-use crate::operators::rows::{Extra, RestoredRows, RowStore};
+use crate::operators::rows::{Extra, ExtraValue, RestoredRows, RowStore};
 
 /// From when a row of the right is valid.
 #[derive(Clone, Copy)]
@@ -308,10 +308,13 @@ impl Operator for TemporalJoin {
             context.metrics.state_size_bytes.set(size as i64);
         }
         let (kinds, valid_from) = (&self.kinds, &self.valid_from);
-        let kind: [Extra<'_>; 1] = [("kind", &|slot| i64::from(kinds[slot]))];
+        let kind: [Extra<'_>; 1] = [("kind", ExtraValue::Of(&|slot| i64::from(kinds[slot])))];
         let version: [Extra<'_>; 2] = [
-            ("time", &|slot| valid_from[slot].0),
-            ("is_end", &|slot| i64::from(valid_from[slot].1)),
+            ("time", ExtraValue::Of(&|slot| valid_from[slot].0)),
+            (
+                "is_end",
+                ExtraValue::Of(&|slot| i64::from(valid_from[slot].1)),
+            ),
         ];
         let [left, right] = &mut self.stores;
         Ok(StateSnapshot {

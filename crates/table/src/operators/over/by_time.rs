@@ -16,7 +16,9 @@ use flott_state::ChangeTracker;
 use super::compute::{Calls, Distinct, Frame};
 use super::{OverConfig, OverFrame, OverOrder};
 use crate::operators::evaluate::{batch_of, milliseconds};
-use crate::operators::rows::{Extra, Partitions, RestoredRows, RowStore, keyed_rows, split_keyed};
+use crate::operators::rows::{
+    Extra, ExtraValue, Partitions, RestoredRows, RowStore, keyed_rows, split_keyed,
+};
 
 pub(super) fn create(config: &OverConfig) -> Result<Box<dyn Operator>> {
     Ok(Box::new(OverTime {
@@ -330,7 +332,7 @@ impl Operator for OverTime {
             accumulator.resize(self.frames.len());
         }
         let times = &self.times;
-        let time: [Extra<'_>; 1] = [("time", &|slot| times[slot])];
+        let time: [Extra<'_>; 1] = [("time", ExtraValue::Of(&|slot| times[slot]))];
         let rows = self.store.snapshot(ROWS, &time);
         let mut tables = vec![self.partitions_table(max_parallelism)?, rows];
         for (call, distinct) in self.calls.distinct.iter_mut().enumerate() {

@@ -26,7 +26,7 @@ use super::evaluate::batch_of;
 
 pub(crate) use partitions::Partitions;
 pub(crate) use restored::RestoredRows;
-pub(crate) use snapshot::Extra;
+pub(crate) use snapshot::{Extra, ExtraValue};
 pub(crate) use store::RowStore;
 
 /// A view holds strings up to this many bytes in itself.

@@ -25,8 +25,16 @@ use crate::operators::evaluate::batch_of;
 /// Rows in a batch that is read.
 const BATCH_ROWS: usize = 1 << 14;
 
-/// A BIGINT column beside the rows: its name and its value by slot.
-pub(crate) type Extra<'a> = (&'static str, &'a dyn Fn(usize) -> i64);
+/// A BIGINT column beside the rows.
+pub(crate) type Extra<'a> = (&'static str, ExtraValue<'a>);
+
+/// The values of a column beside the rows.
+pub(crate) enum ExtraValue<'a> {
+    /// The same for all rows.
+    Same(i64),
+    /// By slot.
+    Of(&'a dyn Fn(usize) -> i64),
+}
 
 impl RowStore {
     /// What has changed since the last snapshot, as a keyed table: the key group and the id, which
@@ -95,9 +103,12 @@ impl RowStore {
             }
             last = number;
         }
-        let extra = extra.iter().map(|(_, value)| {
-            let values = slots.iter().map(|&slot| value(slot as usize));
-            values.collect()
+        let extra = extra.iter().map(|(_, value)| match value {
+            ExtraValue::Same(value) => ExtraColumn::Same(*value),
+            ExtraValue::Of(value) => {
+                let values = slots.iter().map(|&slot| value(slot as usize));
+                ExtraColumn::Each(values.collect())
+            }
         });
         SharedRows {
             size_bytes: self.bytes_of(slots.len()),
@@ -118,9 +129,15 @@ struct SharedRows {
     /// By number; empty where no row is.
     pages: Vec<Arc<[u8]>>,
     locations: Vec<Location>,
-    /// By column, then by row.
-    extra: Vec<Vec<i64>>,
+    extra: Vec<ExtraColumn>,
     size_bytes: usize,
+}
+
+/// A column beside the rows, as it was at the snapshot.
+enum ExtraColumn {
+    Same(i64),
+    /// By row.
+    Each(Vec<i64>),
 }
 
 impl fmt::Debug for SharedRows {
@@ -145,9 +162,13 @@ impl SharedRows {
         let starts = rows.iter().map(|&row| self.row(self.locations[row]));
         let starts: Vec<&[u8]> = starts.collect();
         let mut columns = identity_columns(starts.iter().map(|row| identity_of(row)));
-        for values in &self.extra {
-            let values = rows.iter().map(|&row| values[row]);
-            columns.push(Arc::new(Int64Array::from_iter_values(values)));
+        for column in &self.extra {
+            columns.push(Arc::new(match column {
+                ExtraColumn::Same(value) => Int64Array::from_value(*value, rows.len()),
+                ExtraColumn::Each(values) => {
+                    Int64Array::from_iter_values(rows.iter().map(|&row| values[row]))
+                }
+            }));
         }
         let all: Vec<usize> = (0..self.layout.columns.len()).collect();
         columns.extend(read_columns(&self.layout, &all, rows.len(), |i| starts[i])?);

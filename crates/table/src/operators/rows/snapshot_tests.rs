@@ -11,7 +11,7 @@ use flott_engine::restore::redistribute;
 use flott_state::chain::{OperatorChain, merge_snapshots};
 use proptest::prelude::*;
 
-use super::{Extra, RestoredRows, RowStore};
+use super::{Extra, ExtraValue, RestoredRows, RowStore};
 
 const MAX: usize = 16;
 
@@ -83,7 +83,7 @@ impl Subtask {
 
     fn snapshot(&mut self) -> StateSnapshot {
         let numbers = &self.numbers;
-        let number: [Extra<'_>; 1] = [("number", &|slot| numbers[slot])];
+        let number: [Extra<'_>; 1] = [("number", ExtraValue::Of(&|slot| numbers[slot]))];
         StateSnapshot {
             tables: vec![self.store.snapshot("rows", &number)],
         }

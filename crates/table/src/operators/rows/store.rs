@@ -1,6 +1,6 @@
 //! Rows in pages, each reached by a stable number.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
@@ -287,7 +287,7 @@ impl RowStore {
             .clamp(MIN_PAGE_BYTES, MAX_PAGE_BYTES)
             .max(num_bytes);
         let page = Page {
-            bytes: vec![0; capacity].into(),
+            bytes: zeros(capacity),
             ..Page::default()
         };
         self.page_bytes += page.bytes.len();
@@ -420,6 +420,15 @@ impl RowStore {
     pub fn size_bytes(&self) -> usize {
         let slots = self.slots.capacity() * size_of::<Location>();
         self.page_bytes + slots + self.changes.size_bytes()
+    }
+}
+
+/// The bytes of a new page: copied from zeros that lie in the cache, in one pass.
+fn zeros(num_bytes: usize) -> Arc<[u8]> {
+    static ZEROS: LazyLock<Box<[u8]>> = LazyLock::new(|| vec![0; MAX_PAGE_BYTES].into());
+    match ZEROS.get(..num_bytes) {
+        Some(zeros) => zeros.into(),
+        None => vec![0; num_bytes].into(),
     }
 }
 
