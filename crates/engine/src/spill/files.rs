@@ -142,11 +142,11 @@ impl SpillRows {
     pub fn take_first(&mut self) -> Result<Option<RecordBatch>> {
         let mut first = self.clone();
         first.batches.end = self.batches.end.min(self.batches.start + 1);
+        first.size_bytes /= self.batches.len().max(1);
         let Some(batch) = first.read(None)?.next().transpose()? else {
             return Ok(None);
         };
-        let num_batches = self.batches.len().max(1);
-        self.size_bytes -= self.size_bytes / num_batches;
+        self.size_bytes -= first.size_bytes;
         self.num_rows = self.num_rows.saturating_sub(batch.num_rows());
         self.batches.start += 1;
         Ok(Some(batch))

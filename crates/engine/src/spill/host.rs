@@ -313,8 +313,9 @@ impl Operator for SpillingOperator {
         if self.is_whole() {
             return self.partitions[0].next_timer_ms();
         }
+        let delay_ms = self.delay_ms();
         let timers = self.partitions.iter().filter(|p| !p.is_finished);
-        let timers = timers.flat_map(|p| [p.next_timer_ms(), self.due_ms(p)]);
+        let timers = timers.flat_map(|p| [p.next_timer_ms(), Self::due_ms(p, delay_ms)]);
         timers.flatten().min()
     }
 
@@ -455,7 +456,8 @@ impl Operator for SpillingOperator {
 impl SpillingOperator {
     /// Looking at the size of much state takes time: it is done when it may have grown by a sixteenth.
     pub(super) fn set_next_check(&mut self) {
-        let num_keys = self.partitions.iter().map(|p| p.metrics.num_keys.get());
+        let loaded = self.partitions.iter().filter(|p| p.is_loaded());
+        let num_keys = loaded.map(|p| p.metrics.num_keys.get());
         let num_keys = usize::try_from(num_keys.sum::<i64>()).unwrap_or(0);
         let few = ROWS_BETWEEN_CHECKS.min(self.config.memory_bytes / 512);
         self.rows_until_check = few.max(num_keys / 16).max(1);

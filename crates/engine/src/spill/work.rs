@@ -313,30 +313,32 @@ impl SpillingOperator {
         self.partitions[at].catch_up(&news, most_bytes, out)
     }
 
-    /// When a partition wants to be looked at because something waits for it; `None` when nothing
-    /// does.
-    pub(super) fn due_ms(&self, partition: &Partition) -> Option<i64> {
+    /// How long rows and watermarks wait at the most.
+    pub(super) fn delay_ms(&self) -> i64 {
+        if self.config.max_delay_ms == 0 {
+            return 0;
+        }
+        let num_stored = self.partitions.iter().filter(|p| !p.is_loaded()).count();
+        let round_ms = self.costs.load_ns / 1_000_000 * num_stored as i64;
+        let least = round_ms.saturating_mul(DELAY_FACTOR);
+        self.config.max_delay_ms.max(least)
+    }
+
+    /// When a partition wants to be looked at because something waits for it this long; `None` when
+    /// nothing does.
+    pub(super) fn due_ms(partition: &Partition, delay_ms: i64) -> Option<i64> {
         if partition.is_loaded() {
             let is_behind = !partition.waiting.is_empty();
             return is_behind.then_some(partition.since_ms.unwrap_or_default());
         }
-        let since = partition.since_ms?;
-        if self.config.max_delay_ms == 0 {
-            return Some(since);
-        }
-        let num_stored = self.partitions.iter().filter(|p| !p.is_loaded()).count();
-        let round_ms = self.costs.load_ns / 1_000_000 * num_stored as i64;
-        let delay = self
-            .config
-            .max_delay_ms
-            .max(round_ms.saturating_mul(DELAY_FACTOR));
-        Some(since.saturating_add(delay))
+        Some(partition.since_ms?.saturating_add(delay_ms))
     }
 
     /// The partition that is to be worked on now, if any.
     fn next_work(&self, now_ms: i64) -> Option<usize> {
         let limit = self.member.limit();
         let used = self.memory_bytes();
+        let delay_ms = self.delay_ms();
         let mut due = None;
         for (at, partition) in self.partitions.iter().enumerate() {
             if partition.is_finished
@@ -354,7 +356,7 @@ impl SpillingOperator {
             let stored = partition.stored_bytes();
             let is_much = waiting >= LEAST_WAITING_BYTES && waiting >= stored / 2;
             let fits = used.saturating_add(2 * stored) <= limit;
-            let is_late = self.due_ms(partition).is_some_and(|t| t <= now_ms);
+            let is_late = Self::due_ms(partition, delay_ms).is_some_and(|t| t <= now_ms);
             if is_much || fits || is_late {
                 due = due.max(Some((waiting * 1000 / (stored + 1), at)));
             }
