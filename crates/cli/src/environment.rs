@@ -34,18 +34,10 @@ pub fn registry() -> Registry {
 }
 
 impl JobArgs {
-    /// A session with these settings.
-    ///
-    /// # Errors
-    /// A define without `=`, or a memory size that is none.
-    pub fn session(&self) -> Result<Session> {
-        self.session_with(&StateFolder::new(None))
-    }
-
     /// A session with these settings whose statements can ask these jobs.
     ///
     /// # Errors
-    /// As [`JobArgs::session`].
+    /// A define without `=`, or a memory size that is none.
     pub fn session_with(&self, jobs: &Arc<StateFolder>) -> Result<Session> {
         let mut registry = registry();
         registry

@@ -10,13 +10,14 @@ use clap::Args;
 use flott_core::graph::JobGraph;
 use flott_core::{Error, Result};
 use flott_engine::{JobOptions, JobSettings};
-use flott_sql::parser::parse_script_tolerant;
+use flott_sql::parser::{Statement, parse_script_tolerant};
 use flott_sql::session::{Session, StatementResult};
 
 use crate::commands::state::{ReportFormat, json_text, print};
 use crate::diagnostics;
 use crate::durable::{Durability, DurableArgs};
 use crate::environment::{JobArgs, available_parallelism};
+use crate::jobs::StateFolder;
 use crate::snapshots::{Found, find, latest, open};
 use verdict::JobVerdict;
 
@@ -93,7 +94,9 @@ fn check(args: &RestoreArgs, source: &str) -> Result<ExitCode> {
 
 /// The jobs of the script, as `flott run` would start them.
 fn plan(args: &RestoreArgs, source: &str) -> Result<Vec<(JobGraph, JobSettings)>> {
-    let session = args.job.session();
+    let session = args
+        .job
+        .session_with(&StateFolder::new(args.state_dir.clone()));
     let mut session = session.map_err(|e| Error::user("INVALID_OPTION", e.to_string()))?;
     let durable = DurableArgs {
         name: args.name.clone(),
@@ -105,6 +108,10 @@ fn plan(args: &RestoreArgs, source: &str) -> Result<Vec<(JobGraph, JobSettings)>
     let mut jobs = Vec::new();
     for statement in parse_script_tolerant(source) {
         let statement = statement.map_err(|failed| failed.error)?;
+        // Nothing is done to jobs that run.
+        if matches!(statement.statement, Statement::StopJob(_)) {
+            continue;
+        }
         if let StatementResult::Insert(graph) = plan_one(&mut session, &statement)? {
             let is_batch = session.is_batch();
             let settings = durability.settings(&graph, JobOptions::default(), is_batch)?;

@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// Rows of a job that ends.
-const NUM_ROWS: i64 = 12_000;
+const NUM_ROWS: i64 = 40_000;
 
 struct Folder {
     folder: tempfile::TempDir,
@@ -97,7 +97,8 @@ INSERT INTO o {query};
             script,
         ];
         let mut command = self.flott(&args);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Nobody reads what it prints: it must not wait for that.
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped());
         let child = child.spawn().unwrap();
         let (_never, wait) = channel::<()>();
         for _ in 0..500 {
@@ -309,7 +310,7 @@ fn a_column_more_is_null_in_old_rows() {
     let folder = Folder::new();
     let query = |columns: &str| {
         format!(
-            "SELECT {columns} FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY id DESC) AS r FROM g) WHERE r <= 100"
+            "SELECT {columns} FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY id DESC) AS r FROM g) WHERE r <= 100000"
         )
     };
     folder.script("v1.sql", "", "INT", "k INT, id BIGINT", &query("k, id"));
@@ -328,5 +329,6 @@ fn a_column_more_is_null_in_old_rows() {
     folder.start_and_stop("v2.sql");
     let wrong = "SELECT COUNT(*) FROM STATE OF shop WHERE (id <= LAST) <> (v IS NULL)";
     assert_eq!(folder.number(&wrong.replace("LAST", &last.to_string())), 0);
-    assert!(folder.number("SELECT MAX(id) FROM STATE OF shop") > last);
+    assert!(folder.number("SELECT COUNT(*) FROM STATE OF shop WHERE v IS NULL") > 0);
+    assert!(folder.number("SELECT COUNT(v) FROM STATE OF shop") > 0);
 }

@@ -548,7 +548,10 @@ fn state_without_its_operator_is_not_dropped_silently() -> Result<()> {
 
 #[test]
 fn a_failing_store_at_the_start_is_told_at_once() {
-    let store = FaultStore::new(|_, _, _| Fault::Before);
+    let store = FaultStore::new(|operation, _, _| match operation {
+        Operation::Put => Fault::Before,
+        _ => Fault::None,
+    });
     let sink = Arc::new(CommitSink::default());
     let place = StoragePlace::with_store(store, "s3://gone");
     let error = run_job(graph(source(), work(), sink), settings(place))

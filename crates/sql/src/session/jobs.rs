@@ -110,13 +110,13 @@ impl Session {
                 .iter()
                 .for_each(|value| options.set(key, value.as_str()));
         }
-        let [catalog, database, name] =
-            [0, 1, 2].map(|i| parts.get(i).cloned().unwrap_or_default());
+        let catalog = parts.first().cloned().unwrap_or_default();
+        let named = [&state.operator, &state.table].map(|part| part.as_deref().unwrap_or(""));
         Ok(Resolved::Table {
             path: ObjectPath {
                 catalog,
-                database,
-                name,
+                database: state.job.clone(),
+                name: named.join(" ").trim().to_string(),
             },
             table: Arc::new(CatalogTable {
                 columns: columns.collect(),
