@@ -17,6 +17,7 @@ mod resume;
 mod s3;
 mod secure;
 mod shop;
+mod speed;
 mod upsert;
 mod waiting;
 mod watermarks;
@@ -45,7 +46,8 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One broker and two cores: side by side the tests would only wait for each other.
     arguments.test_threads.get_or_insert(1);
-    let lists = [
+    let speed = speed::cases();
+    let lists: [&[Case]; 10] = [
         reading::CASES,
         writing::CASES,
         upsert::CASES,
@@ -55,8 +57,10 @@ fn main() -> ExitCode {
         letters::CASES,
         watermarks::CASES,
         shop::CASES,
+        &speed,
     ];
-    let (mut trials, kafka) = self::trials(&arguments, "kafka", &lists.concat(), start);
+    let cases = lists.concat();
+    let (mut trials, kafka) = self::trials(&arguments, "kafka", &cases, start);
     let (more, s3) = self::trials(&arguments, "s3", objects::CASES, S3::start);
     trials.extend(more);
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -173,14 +173,24 @@ fn kills_change_nothing(s3: &S3) -> Result<(), Failed> {
 
 fn a_savepoint_is_restored(s3: &S3) -> Result<(), Failed> {
     let script = Script::new(&copying(s3, "saved"));
-    let (state, savepoints) = (s3.uri("saved/state"), s3.uri("saved/points"));
+    // A job is asked for a savepoint through its state folder, which is on its machine then.
+    let (local, savepoints) = (tempfile::tempdir()?, s3.uri("saved/points"));
+    let state = local.path().display().to_string();
     feed(s3, "saved", 1..51)?;
     let mut running = script.start(&["-p", "2", "--name", "saved", "--state-dir", &state]);
     let is_there = wait_for(Duration::from_secs(60), || {
         copied(s3, "saved") == Ok(complete(50))
     });
     expect(is_there, true).map_err(|_| script.errors())?;
-    let stopped = script.command_line(&["stop", "saved", "--savepoint", &savepoints])?;
+    let stopped = script.command_line(&[
+        "stop",
+        "--name",
+        "saved",
+        "--state-dir",
+        &state,
+        "--savepoint",
+        &savepoints,
+    ])?;
     expect(
         wait_for(Duration::from_secs(30), || !running.is_running()),
         true,

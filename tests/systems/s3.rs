@@ -37,6 +37,7 @@ impl S3 {
              s3proxy.authorization=aws-v4\n\
              s3proxy.identity={ACCESS_KEY}\n\
              s3proxy.credential={SECRET_KEY}\n\
+             s3proxy.ignore-unknown-headers=true\n\
              jclouds.provider=filesystem-nio2\n\
              jclouds.filesystem.basedir={}\n\
              jclouds.identity=unused\n\

@@ -388,18 +388,23 @@ impl StoragePlace {
     /// # Errors
     /// The store's.
     pub fn delete_all(&self, names: Vec<String>) -> Result<()> {
-        let deletes = names.into_iter().map(|name| {
-            let (store, path, full) = (self.store.clone(), self.path(&name), self.full_name(&name));
-            async move {
-                match store.delete(&path).await {
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                    Err(error) => Err(failed(&full, &error)),
+        if names.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<_> = names.iter().map(|name| Ok(self.path(name))).collect();
+        let (store, full) = (self.store.clone(), self.full_name(&names[0]));
+        // S3 takes a thousand names in one request.
+        let delete = async move {
+            let mut deleted = store.delete_stream(stream::iter(paths).boxed());
+            while let Some(result) = deleted.next().await {
+                match result {
+                    Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(failed(&full, &error)),
                 }
             }
-        });
-        let deletes: Vec<_> = deletes.collect();
-        let all = stream::iter(deletes).buffer_unordered(NUM_PARALLEL);
-        wait_for(all.try_collect::<()>())?
+            Ok(())
+        };
+        wait_for(delete)?
     }
 }
 

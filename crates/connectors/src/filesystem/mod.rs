@@ -7,7 +7,10 @@
 //! `.deflate`, `.bz2`, `.xz`, `.zst`. Formats with a footer or header read their files themselves.
 //!
 //! Writing: hidden files that become visible, each by one rename, when the checkpoint that holds
-//! them is complete; so every row is visible exactly once.
+//! them is complete; so every row is visible exactly once. With `auto-compaction` the small files of
+//! a checkpoint become large ones before that.
+//!
+//! Records that cannot be read fail the job, or go to the table that `dead-letter.table` names.
 
 mod codec;
 mod commit;

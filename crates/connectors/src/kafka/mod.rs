@@ -3,7 +3,8 @@
 //! Reading: each partition is a split, read in order; its position is part of every checkpoint, so
 //! that after a failure reading goes on with the next message. `properties.group.id` names the
 //! consumer group that positions are committed for too, for others to see. New topics and
-//! partitions are found while the job runs.
+//! partitions are found while the job runs. Watermarks are made partition by partition. Messages that
+//! cannot be read fail the job, or go to the table that `dead-letter.table` names.
 //!
 //! Writing: `sink.delivery-guarantee` says what holds after a failure. With `exactly-once` the
 //! messages between two checkpoints are one transaction of each writer, committed when the

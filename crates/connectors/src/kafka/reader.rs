@@ -241,12 +241,25 @@ fn observe(
 ) -> Result<()> {
     let num_rows = rows.num_rows() - decoder.num_letters() as usize;
     let of_rows = watermarks.of_rows(&rows.slice(0, num_rows))?;
-    let places = decoder.places(wanted, num_rows)?;
+    let mut reached: Vec<Option<i64>> = vec![None; batch.places.len()];
+    match reached.as_mut_slice() {
+        [only] => *only = highest(&of_rows, 0..num_rows),
+        several => {
+            let places = decoder.places(wanted, num_rows)?;
+            for (row, place) in places.into_iter().enumerate() {
+                let own = highest(&of_rows, row..row + 1);
+                let reached = &mut several[place as usize];
+                *reached = own.max(*reached);
+            }
+        }
+    }
+    let mut has_messages = vec![false; batch.places.len()];
+    for message in wanted {
+        has_messages[message.place as usize] = true;
+    }
     for (place, partition) in batch.places.iter().enumerate() {
-        let is_here = |row: &usize| places[*row] as usize == place;
-        let own = highest(&of_rows, (0..num_rows).filter(is_here));
-        if wanted.iter().any(|m| m.place as usize == place) {
-            watermarks.observe(partition, own, now_ms);
+        if has_messages[place] {
+            watermarks.observe(partition, reached[place], now_ms);
         }
     }
     Ok(())
