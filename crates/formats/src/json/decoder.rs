@@ -118,16 +118,11 @@ impl JsonDecoder {
             Some(b'[') => {
                 reader.scanner.at += 1;
                 reader.scanner.skip_space();
-                if reader.scanner.peek() == Some(b']') {
-                    reader.scanner.at += 1;
-                } else {
-                    loop {
-                        reader.object(&mut self.plan, &mut self.columns, num_rows)?;
-                        num_rows += 1;
-                        if !reader.scanner.goes_on(b']', "',' or ']'")? {
-                            break;
-                        }
-                    }
+                let mut goes_on = reader.scanner.peek() != Some(b']');
+                while goes_on {
+                    reader.object(&mut self.plan, &mut self.columns, num_rows)?;
+                    num_rows += 1;
+                    goes_on = reader.scanner.goes_on(b']', "',' or ']'")?;
                 }
             }
             _ => {
