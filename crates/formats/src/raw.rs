@@ -43,8 +43,13 @@ pub struct RawFormat;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Charset {
     Utf8,
+    Ascii,
     Latin1,
-    Utf16 { is_little: bool },
+    /// Big-endian unless a mark at the begin says otherwise; written with such a mark, as by Java.
+    Utf16Marked,
+    Utf16 {
+        is_little: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,9 +84,11 @@ impl RawRules {
         let charset = options.text(&CHARSET).unwrap_or_default().to_uppercase();
         Ok(Self {
             charset: match charset.as_str() {
+                "US-ASCII" => Charset::Ascii,
                 "ISO-8859-1" => Charset::Latin1,
+                "UTF-16" => Charset::Utf16Marked,
                 "UTF-16LE" => Charset::Utf16 { is_little: true },
-                "UTF-16" | "UTF-16BE" => Charset::Utf16 { is_little: false },
+                "UTF-16BE" => Charset::Utf16 { is_little: false },
                 _ => Charset::Utf8,
             },
             is_little: options
@@ -190,18 +197,29 @@ impl RawRules {
         Some(match self.charset {
             Charset::Utf8 => String::from_utf8_lossy(value).into_owned(),
             Charset::Latin1 => value.iter().map(|&b| char::from(b)).collect(),
-            Charset::Utf16 { is_little } => {
-                let units = value.chunks(2).map(|pair| match (pair, is_little) {
-                    ([a, b], true) => u16::from_le_bytes([*a, *b]),
-                    ([a, b], false) => u16::from_be_bytes([*a, *b]),
-                    _ => 0xfffd,
-                });
-                char::decode_utf16(units)
-                    .map(|c| c.unwrap_or('\u{fffd}'))
-                    .collect()
+            Charset::Ascii => {
+                let character = |&b: &u8| if b < 0x80 { char::from(b) } else { '\u{fffd}' };
+                value.iter().map(character).collect()
             }
+            Charset::Utf16 { is_little } => utf16(value, is_little),
+            Charset::Utf16Marked => match value {
+                [0xff, 0xfe, rest @ ..] => utf16(rest, true),
+                [0xfe, 0xff, rest @ ..] => utf16(rest, false),
+                _ => utf16(value, false),
+            },
         })
     }
+}
+
+fn utf16(value: &[u8], is_little: bool) -> String {
+    let units = value.chunks(2).map(|pair| match (pair, is_little) {
+        ([a, b], true) => u16::from_le_bytes([*a, *b]),
+        ([a, b], false) => u16::from_be_bytes([*a, *b]),
+        _ => 0xfffd,
+    });
+    char::decode_utf16(units)
+        .map(|c| c.unwrap_or('\u{fffd}'))
+        .collect()
 }
 
 impl Decoder for RawDecoder {
@@ -313,6 +331,18 @@ impl RawEncoder {
                     text.chars()
                         .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')),
                 );
+            }
+            Charset::Ascii => {
+                out.extend(
+                    text.chars()
+                        .map(|c| if c.is_ascii() { c as u8 } else { b'?' }),
+                );
+            }
+            Charset::Utf16Marked => {
+                if !text.is_empty() {
+                    out.extend_from_slice(&[0xfe, 0xff]);
+                }
+                out.extend(text.encode_utf16().flat_map(u16::to_be_bytes));
             }
             Charset::Utf16 { is_little: true } => {
                 out.extend(text.encode_utf16().flat_map(u16::to_le_bytes));

@@ -539,3 +539,38 @@ fn other_change_formats_say_where_a_change_comes_from() {
     let error = decode_metadata("canal-json", &[], &wanted, canal).unwrap_err();
     assert_eq!(error.code(), "UNSUPPORTED_TYPE");
 }
+
+#[test]
+fn raw_texts_are_encoded_as_java_encodes_them() {
+    let table = schema(&[("s", LogicalType::STRING)]);
+    let read = |charset: &str, bytes: &[u8]| {
+        let request = request(&table, &options(&[("charset", charset)]));
+        let mut decoder = format("raw").create_decoder(&request).unwrap();
+        decoder.decode_message(bytes).unwrap();
+        rows(decoder.flush().unwrap())
+    };
+    assert_eq!(read("UTF-16", b"\xfe\xff\0a"), "a\n");
+    assert_eq!(read("UTF-16", b"\xff\xfea\0"), "a\n");
+    assert_eq!(read("UTF-16", b"\0a"), "a\n");
+    assert_eq!(read("US-ASCII", b"a\xe9"), "a\u{fffd}\n");
+    assert_eq!(read("ISO-8859-1", b"a\xe9"), "a\u{e9}\n");
+    let json = request(&table, &options(&[]));
+    let batch = decode("json", &json, "{\"s\":\"é\"}\n".as_bytes())
+        .unwrap()
+        .unwrap();
+    let written = |charset: &str| {
+        let request = EncodeRequest {
+            schema: table.clone(),
+            options: options(&[("charset", charset)]),
+        };
+        let mut encoder = format("raw").create_encoder(&request).unwrap();
+        let (mut out, mut ends) = (Vec::new(), Vec::new());
+        encoder
+            .encode_messages(&batch, &mut out, &mut ends)
+            .unwrap();
+        out
+    };
+    assert_eq!(written("UTF-16"), b"\xfe\xff\0\xe9");
+    assert_eq!(written("US-ASCII"), b"?");
+    assert_eq!(written("ISO-8859-1"), b"\xe9");
+}

@@ -175,7 +175,7 @@ fn read(name: &str, reading: &mut Reading, request: &DecodeRequest, bytes: &[u8]
         Reading::Files => file(name, request, bytes),
         Reading::Registry(decoder) => {
             let _ = decoder.decode_message(bytes);
-            let _ = decoder.flush().map(|batch| check(batch));
+            let _ = decoder.flush().map(check);
             Ok(Outcome::Read)
         }
     };

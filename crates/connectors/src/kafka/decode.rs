@@ -497,6 +497,47 @@ mod tests {
     }
 
     #[test]
+    fn what_a_change_says_of_its_table_stands_beside_its_rows() {
+        let column = |name: &str, logical: LogicalType| Column::new(name, logical.nullable());
+        let (v, origin) = (
+            column("v", LogicalType::Int),
+            column("source.table", LogicalType::STRING),
+        );
+        let value = Part {
+            format: Arc::new(flott_formats::ChangeFormat::DEBEZIUM),
+            options: Options::default(),
+            columns: vec![0],
+            schema: Schema::new(vec![v.clone()]),
+        };
+        let plan = DecodePlan {
+            value: request(&value.schema, &[0]),
+            value_metadata: vec![origin.clone()],
+            origins: vec![Origin::Value(1), Origin::Value(0)],
+            schema: Schema::new(vec![origin, v]).to_arrow(),
+            layout: MessageLayout {
+                key: None,
+                value,
+                is_upsert: false,
+            },
+            ..plan(false)
+        };
+        let mut gathering = Gathering::new(100, false);
+        gathering.begin("t", 0, MessageHead::default());
+        gathering.push_key(None);
+        gathering.push_value(Some(
+            br#"{"before":{"v":1},"after":{"v":2},"op":"u","source":{"table":"orders"}}"#,
+        ));
+        let batch = gathering.take().unwrap();
+        let all: Vec<&Message> = batch.messages.iter().collect();
+        let plan = DecodePlan { key: None, ..plan };
+        let mut decoder = MessageDecoder::new(Arc::new(plan), 100).unwrap();
+        let rows = decoder.decode(&batch, &all).unwrap().unwrap();
+        let origins = rows.column(0).as_string_view();
+        assert_eq!([origins.value(0), origins.value(1)], ["orders"; 2]);
+        assert_eq!(rows.column(1).as_primitive::<Int32Type>().values(), &[1, 2]);
+    }
+
+    #[test]
     fn a_tombstone_deletes_its_key() {
         let rows = decoded(
             true,

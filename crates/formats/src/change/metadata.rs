@@ -257,8 +257,8 @@ impl Metadata {
         self.wanted.iter().map(|(_, column)| column)
     }
 
-    /// Adds what is wanted to an envelope's columns; returns the way to each. Those in the list's
-    /// second half stand outside of Debezium's payload.
+    /// Adds what is wanted to an envelope's columns; returns the way to each, and whether it stands
+    /// outside of Debezium's payload.
     pub fn add_to(&self, columns: &mut Vec<Column>) -> Vec<(FieldPath, bool)> {
         let source: Vec<RowField> = self
             .wanted

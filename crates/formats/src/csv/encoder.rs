@@ -89,20 +89,29 @@ impl CsvEncoder {
         match self.dialect.quote {
             Some(quote) if self.needs_quotes(text) => {
                 out.push(quote);
-                for &byte in text {
-                    // Each stands twice, also the quote where there is an escape character.
-                    if byte == quote || Some(byte) == self.dialect.escape {
-                        out.push(byte);
-                    }
-                    out.push(byte);
-                }
+                self.write_doubled(text, quote, out);
                 out.push(quote);
             }
             _ => out.extend_from_slice(text),
         }
     }
 
+    /// Each quote and each escape character stands twice.
+    fn write_doubled(&self, text: &[u8], quote: u8, out: &mut Vec<u8>) {
+        let mut from = 0;
+        for at in memchr::memchr2_iter(quote, self.dialect.escape.unwrap_or(quote), text) {
+            out.extend_from_slice(&text[from..=at]);
+            from = at;
+        }
+        out.extend_from_slice(&text[from..]);
+    }
+
     fn needs_quotes(&self, text: &[u8]) -> bool {
+        if text.is_ascii() {
+            let is_unsafe =
+                |&b: &u8| u32::from(b) < self.first_safe || Some(b) == self.dialect.escape;
+            return text.len() > MAX_CHECKED_CHARACTERS || text.iter().any(is_unsafe);
+        }
         let Ok(text) = std::str::from_utf8(text) else {
             return true;
         };

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use arrow::array::*;
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::*;
 use flott_core::text::zone::ZoneCursor;
-use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
 
+use super::clock::Clock;
 use super::compression::Stream;
 use super::damaged;
 use super::run_length::{Booleans, Bytes, Integers, room_for};
 use super::tail::{Encoding, Kind, StreamKind, Type};
-use crate::column::ColumnBuilder;
+use super::text::Texts;
 
-/// Timestamps count from the begin of 2015 in the writer's zone.
-const EPOCH_SECONDS: i64 = 1_420_070_400;
 /// 10 to the power of a scale that still fits.
 const MAX_SCALE: i64 = 38;
 
@@ -52,8 +50,7 @@ enum Values {
     },
     Dictionary {
         indexes: Integers,
-        dictionary: Dictionary,
-        is_text: bool,
+        words: Texts,
     },
     Decimal {
         unscaled: Stream,
@@ -69,22 +66,6 @@ enum Values {
     List(Integers, Box<ColumnReader>),
     Map(Integers, Box<ColumnReader>, Box<ColumnReader>),
     Struct(Vec<(String, ColumnReader)>),
-}
-
-/// The words of a dictionary.
-struct Dictionary {
-    bytes: Buffer,
-    ends: Vec<usize>,
-    is_utf8: bool,
-}
-
-/// How a column's timestamps are brought to their unit.
-struct Clock {
-    unit: TimeUnit,
-    /// Where the writer's clock stood; `None` for points in time, which are kept as they are.
-    zone: Option<ZoneCursor>,
-    has_zone: bool,
-    base_seconds: i64,
 }
 
 impl StripeColumns<'_> {
@@ -179,28 +160,15 @@ impl StripeColumns<'_> {
         let mut sizes = room_for(encoding.dictionary_size);
         lengths.read(encoding.dictionary_size, &mut sizes)?;
         let mut bytes = self.stream(column, StreamKind::DictionaryData)?;
-        let (bytes, ends) = texts(&sizes, &mut bytes)?;
         Ok(Values::Dictionary {
             indexes: self.integers(column, StreamKind::Data, false)?,
-            dictionary: Dictionary {
-                is_utf8: is_text && are_utf8(&bytes, &ends),
-                bytes,
-                ends,
-            },
-            is_text,
+            words: Texts::read(&sizes, &mut bytes, is_text)?,
         })
     }
 
     fn clock(&self, column: usize) -> Clock {
         let has_zone = self.types[column].kind == Kind::TimestampInstant;
-        let mut zone = self.zone.clone().filter(|_| !has_zone);
-        let to_utc = |zone: &mut ZoneCursor| zone.to_utc(EPOCH_SECONDS, 1);
-        Clock {
-            unit: self.units[column],
-            base_seconds: zone.as_mut().map_or(EPOCH_SECONDS, to_utc),
-            zone,
-            has_zone,
-        }
+        Clock::new(self.units[column], self.zone.clone(), has_zone)
     }
 }
 
@@ -323,21 +291,12 @@ impl Values {
                 is_text,
             } => {
                 let lengths = read_integers(lengths, rows.count)?;
-                let (bytes, ends) = texts(&lengths, bytes)?;
-                let is_utf8 = *is_text && are_utf8(&bytes, &ends);
-                let places = starts(&ends).zip(&ends).map(|(start, end)| (start, *end));
-                views(&bytes, places, rows.nulls.as_ref(), *is_text, is_utf8)?
+                let texts = Texts::read(&lengths, bytes, *is_text)?;
+                texts.column(rows.nulls.as_ref())?
             }
-            Self::Dictionary {
-                indexes,
-                dictionary,
-                is_text,
-            } => {
+            Self::Dictionary { indexes, words } => {
                 let indexes = read_integers(indexes, rows.count)?;
-                dictionary.check(&indexes)?;
-                let places = indexes.iter().map(|&i| dictionary.place(i as usize));
-                let (bytes, is_utf8) = (&dictionary.bytes, dictionary.is_utf8);
-                views(bytes, places, rows.nulls.as_ref(), *is_text, is_utf8)?
+                words.picked(&indexes, rows.nulls.as_ref())?
             }
             Self::Decimal {
                 unscaled,
@@ -432,82 +391,6 @@ fn numbers<T, const N: usize>(
     Ok(chunks.iter().map(|chunk| from(*chunk)).collect())
 }
 
-/// The bytes of texts of these lengths, and where each one ends.
-fn texts(lengths: &[i64], stream: &mut Stream) -> Result<(Buffer, Vec<usize>)> {
-    let mut total = 0usize;
-    let mut ends = Vec::with_capacity(lengths.len());
-    for &length in lengths {
-        let length = usize::try_from(length).ok();
-        total = length
-            .and_then(|l| total.checked_add(l))
-            .ok_or_else(|| damaged("a text of negative length"))?;
-        ends.push(total);
-    }
-    Ok((stream.shared(total)?, ends))
-}
-
-fn starts(ends: &[usize]) -> impl Iterator<Item = usize> {
-    std::iter::once(0).chain(ends.iter().copied())
-}
-
-/// Whether all the texts are UTF-8.
-fn are_utf8(bytes: &Buffer, ends: &[usize]) -> bool {
-    simdutf8::basic::from_utf8(bytes.as_slice())
-        .is_ok_and(|text| text.is_ascii() || ends.iter().all(|end| text.is_char_boundary(*end)))
-}
-
-/// Pieces of `bytes` as a column; what is no UTF-8 in a text becomes U+FFFD.
-fn views(
-    bytes: &Buffer,
-    mut places: impl Iterator<Item = (usize, usize)>,
-    nulls: Option<&NullBuffer>,
-    is_text: bool,
-    is_utf8: bool,
-) -> Result<ArrayRef> {
-    let num_rows = nulls.map_or_else(|| places.size_hint().0, NullBuffer::len);
-    let logical = match is_text {
-        true => LogicalType::STRING,
-        false => LogicalType::BYTES,
-    };
-    let mut builder = ColumnBuilder::new(&logical, num_rows);
-    let (ColumnBuilder::Text(column) | ColumnBuilder::Bytes(column)) = &mut builder else {
-        return Err(Error::internal("a text column of another kind"));
-    };
-    let mut push = |place: Option<(usize, usize)>| match place {
-        None => column.push_null(),
-        Some((start, end)) if is_utf8 || !is_text => column.push_shared(bytes, start, end - start),
-        Some((start, end)) => {
-            let text = String::from_utf8_lossy(&bytes.as_slice()[start..end]);
-            column.push_copied(text.as_bytes());
-        }
-    };
-    match nulls {
-        None => places.for_each(|place| push(Some(place))),
-        Some(nulls) => nulls.iter().for_each(|is_valid| {
-            push(if is_valid { places.next() } else { None });
-        }),
-    }
-    builder.finish()
-}
-
-impl Dictionary {
-    fn check(&self, indexes: &[i64]) -> Result<()> {
-        let size = self.ends.len();
-        let outside = indexes.iter().find(|i| !(0..size as i64).contains(i));
-        match outside {
-            None => Ok(()),
-            Some(index) => Err(damaged(format!(
-                "no word {index} in a dictionary of {size}"
-            ))),
-        }
-    }
-
-    fn place(&self, index: usize) -> (usize, usize) {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        (start, self.ends[index])
-    }
-}
-
 fn decimals(unscaled: &mut Stream, scales: &[i64], precision: u8, scale: u8) -> Result<Vec<i128>> {
     let mut values = Vec::with_capacity(scales.len());
     let limit = 10i128.pow(u32::from(precision));
@@ -529,82 +412,6 @@ fn decimals(unscaled: &mut Stream, scales: &[i64], precision: u8, scale: u8) -> 
         );
     }
     Ok(values)
-}
-
-impl Clock {
-    fn values(&mut self, seconds: &[i64], nanos: &[i64]) -> Result<Vec<i64>> {
-        let per_second = match self.unit {
-            TimeUnit::Second => 1,
-            TimeUnit::Millisecond => 1_000,
-            TimeUnit::Microsecond => 1_000_000,
-            TimeUnit::Nanosecond => 1_000_000_000,
-        };
-        let mut values = Vec::with_capacity(seconds.len());
-        for (&seconds, &nanos) in seconds.iter().zip(nanos) {
-            let nanos = nanos_of(nanos);
-            let value = self.seconds(seconds, nanos).and_then(|seconds| {
-                let part = nanos / (1_000_000_000 / per_second);
-                seconds.checked_mul(per_second)?.checked_add(part)
-            });
-            values.push(value.ok_or_else(|| {
-                let message = format!(
-                    "a timestamp of an ORC file is out of the range of {:?}s",
-                    self.unit
-                );
-                Error::user("MALFORMED_RECORD", message)
-            })?);
-        }
-        Ok(values)
-    }
-
-    /// Seconds since 1970 on the writer's clock.
-    fn seconds(&mut self, seconds: i64, nanos: i64) -> Option<i64> {
-        let mut seconds = seconds.checked_add(self.base_seconds)?;
-        // Java's writer cuts towards zero; see ORC-763.
-        if seconds < 0 && nanos > 999_999 {
-            seconds -= 1;
-        }
-        match &mut self.zone {
-            Some(zone) => Some(zone.to_local(seconds, 1)),
-            None => Some(seconds),
-        }
-    }
-
-    fn array(&self, values: Int64Array) -> ArrayRef {
-        let zone = self.has_zone.then(|| Arc::<str>::from("UTC"));
-        match self.unit {
-            TimeUnit::Nanosecond => Arc::new(
-                values
-                    .reinterpret_cast::<TimestampNanosecondType>()
-                    .with_timezone_opt(zone),
-            ),
-            TimeUnit::Microsecond => Arc::new(
-                values
-                    .reinterpret_cast::<TimestampMicrosecondType>()
-                    .with_timezone_opt(zone),
-            ),
-            TimeUnit::Millisecond => Arc::new(
-                values
-                    .reinterpret_cast::<TimestampMillisecondType>()
-                    .with_timezone_opt(zone),
-            ),
-            TimeUnit::Second => Arc::new(
-                values
-                    .reinterpret_cast::<TimestampSecondType>()
-                    .with_timezone_opt(zone),
-            ),
-        }
-    }
-}
-
-/// Nanoseconds as they are stored: the last three bits count the zeros that were left out, less one.
-fn nanos_of(stored: i64) -> i64 {
-    let digits = stored >> 3;
-    match stored & 7 {
-        0 => digits,
-        zeros => digits.wrapping_mul(10i64.pow(zeros as u32 + 1)),
-    }
-    .clamp(0, 999_999_999)
 }
 
 fn map(

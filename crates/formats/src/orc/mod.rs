@@ -5,11 +5,13 @@
 //! Nothing that a damaged file says is trusted: lengths are held against the file, and memory grows
 //! with what is decoded.
 
+mod clock;
 mod column;
 mod compression;
 mod reader;
 mod run_length;
 mod tail;
+mod text;
 
 use flott_core::format::{
     DecodeRequest, Decoder, EncodeRequest, Encoder, FileReader, FileScan, FormatFactory,
