@@ -15,6 +15,7 @@ use super::scalar::{Clause, unsupported};
 use super::scope::{Scope, ScopeColumn, located};
 use super::{Binder, Resolved, coerce, subquery, syntax};
 use crate::expr::Expr;
+use crate::parser;
 use crate::plan::{JoinKind, JoinMode, Plan};
 
 /// A plan and the names that its columns have.
@@ -378,6 +379,17 @@ impl Binder<'_> {
                     ))
                 }
             },
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(args),
+                ..
+            } if parser::is_query_carrier(name) => {
+                let query = syntax::carried_query(args)?;
+                let plan = self.inner_query(query)?;
+                let scope = aliased(&plan, alias.as_ref())?;
+                Ok((plan, scope))
+            }
             TableFactor::Derived {
                 subquery, alias, ..
             } => {

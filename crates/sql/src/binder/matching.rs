@@ -48,6 +48,8 @@ pub(crate) struct Matching {
     /// The table's columns.
     width: usize,
     num_variables: usize,
+    /// How many rows each variable has at least.
+    least: Vec<u64>,
     reads: Vec<Read>,
     is_in_navigation: bool,
 }
@@ -93,6 +95,15 @@ impl Matching {
         }
         let variable = variables.first().map(|v| self.variable(*v));
         Ok((variable, expr.remap_columns(&|c| c % self.width)))
+    }
+
+    /// Whether every match has this row.
+    fn always_has(&self, place: RowPlace) -> bool {
+        let least = match place.variable {
+            Some(variable) => self.least.get(variable).copied().unwrap_or_default(),
+            None => self.least.iter().sum(),
+        };
+        place.offset < least
     }
 
     fn variable(&self, number: usize) -> Variable {
@@ -292,12 +303,14 @@ impl Binder<'_> {
             matching: Some(Matching {
                 width: inputs.table.schema().len().max(1),
                 num_variables: pattern.len(),
+                least: pattern.iter().map(|e| u64::from(e.min)).collect(),
                 ..Matching::default()
             }),
             ..Collector::default()
         };
-        let rows = row_scope(&scope, &pattern, &inputs.table);
+        let rows = row_scope(&scope, &pattern, &inputs.table, |e| e.min == 0);
         let measures = self.measures(clauses.measures, &rows, &mut collector)?;
+        let rows = row_scope(&scope, &pattern, &inputs.table, |_| true);
         let definitions = self.definitions(symbols, &pattern, &rows, &mut collector)?;
         let matching = collector.matching.take().unwrap_or_default();
 
@@ -569,12 +582,14 @@ impl Binder<'_> {
         let Some(Variable(variable)) = variable else {
             return Ok(inner);
         };
-        let data_type = inner.data_type.clone();
         let place = RowPlace {
             variable,
             is_from_first: name == "FIRST",
             offset,
         };
+        let may_be_missing = clause.name == "DEFINE" || !matching.always_has(place);
+        let nullable = inner.data_type.nullable || may_be_missing;
+        let data_type = inner.data_type.with_nullable(nullable);
         let read = matching.add(Read::Row(place, inner));
         Ok(Placeholder::Read(read).expr(data_type))
     }
@@ -618,19 +633,34 @@ fn within_first(symbols: &[SymbolDefinition]) -> (Option<&ast::Expr>, &[SymbolDe
     }
 }
 
-/// The table's columns, under each variable and under none.
-fn row_scope(table: &Scope, pattern: &[PatternElement], plan: &Plan) -> Scope {
+/// The table's columns, under each variable and under none; nullable where a variable may be
+/// without rows.
+fn row_scope(
+    table: &Scope,
+    pattern: &[PatternElement],
+    plan: &Plan,
+    may_be_missing: impl Fn(&PatternElement) -> bool,
+) -> Scope {
     let width = plan.schema().len().max(1);
-    let variables = pattern.iter().map(|e| vec![e.name.clone()]).chain([vec![]]);
-    let columns = variables.enumerate().flat_map(|(variable, qualifier)| {
-        table.columns.iter().map(move |column| ScopeColumn {
-            is_plain: qualifier.is_empty(),
-            qualifier: qualifier.clone(),
-            name: column.name.clone(),
-            expr: column.expr.clone().remap_columns(&|c| variable * width + c),
-            time: column.time,
-        })
-    });
+    let variables = pattern
+        .iter()
+        .map(|e| (vec![e.name.clone()], may_be_missing(e)));
+    let variables = variables.chain([(vec![], false)]);
+    let columns = variables
+        .enumerate()
+        .flat_map(|(variable, (qualifier, is_optional))| {
+            table.columns.iter().map(move |column| {
+                let mut expr = column.expr.clone().remap_columns(&|c| variable * width + c);
+                expr.data_type.nullable |= is_optional;
+                ScopeColumn {
+                    is_plain: qualifier.is_empty(),
+                    qualifier: qualifier.clone(),
+                    name: column.name.clone(),
+                    expr,
+                    time: column.time,
+                }
+            })
+        });
     Scope {
         columns: columns.collect(),
     }

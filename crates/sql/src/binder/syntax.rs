@@ -130,3 +130,14 @@ pub(crate) fn options_hints(hints: &[Hint]) -> Vec<(String, String)> {
     let options = hints.iter().filter(|h| h.name == "OPTIONS");
     options.flat_map(|h| h.pairs.clone()).collect()
 }
+
+/// The query that stands before MATCH_RECOGNIZE (see [`parser::QUERY_CARRIER`]).
+pub(crate) fn carried_query(args: &ast::TableFunctionArgs) -> Result<&ast::Query> {
+    use ast::{Expr, FunctionArg, FunctionArgExpr};
+    match args.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))] => Ok(query),
+        _ => Err(flott_core::Error::internal(
+            "MATCH_RECOGNIZE without its query",
+        )),
+    }
+}

@@ -28,6 +28,7 @@
 //! | `(a - b) DAY TO SECOND` | call of [`INTERVAL_BETWEEN`] |
 //! | `x BETWEEN SYMMETRIC a AND b` | `(x BETWEEN a AND b OR x BETWEEN b AND a)` |
 //! | `MATCH_RECOGNIZE (… WITHIN i DEFINE …)` | a first definition of the symbol [`WITHIN_SYMBOL`] |
+//! | `(query) MATCH_RECOGNIZE (…)` | `TableFactor::Table`, name [`QUERY_CARRIER`], `args` the subquery |
 //! | `FINAL LAST(x)`, `RUNNING LAST(x)` | calls `FINAL(LAST(x))`, `RUNNING(LAST(x))` |
 //! | a reluctant quantifier `A+?` | the repetition `?` of a repetition |
 //! | `JSON_VALUE(x, p …)` | two arguments; or, with any clause, also `RETURNING` (the type's text or NULL), `ON_EMPTY` (`'NULL'`, `'ERROR'` or `'DEFAULT'`), `EMPTY_DEFAULT`, `ON_ERROR`, `ERROR_DEFAULT` |
@@ -65,7 +66,7 @@ use flott_core::{Error, Location, Result};
 pub use ast::Statement;
 pub use dialect::{FlinkDialect, INTERVAL_BETWEEN};
 pub use hints::{Hint, select_hints, table_argument_hints, table_hints};
-pub use rewrite::WITHIN_SYMBOL;
+pub use rewrite::{QUERY_CARRIER, WITHIN_SYMBOL, is_query_carrier};
 pub use sqlparser::ast::{Expr, Query};
 pub use statement::unsupported_error;
 pub use types::{data_type_of, parse_data_type};

@@ -5,9 +5,12 @@
 //!   of the made-up symbol [`WITHIN_SYMBOL`].
 //! - `VALUES 1, 2` gets its parentheses: a row of one value needs none in Flink.
 //! - `STATE OF job OPERATOR o` becomes the name of a table (see [`super::states`]).
+//! - `(query) MATCH_RECOGNIZE (…)` becomes a call of the made-up table function
+//!   [`QUERY_CARRIER`] with the query.
 //! - `UNIQUE`, `::` and the like that Flink does not have are left to fail where they stand.
 
 use flott_core::{Error, Result};
+use sqlparser::ast::ObjectName;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
@@ -19,6 +22,14 @@ use super::words::{is_word, location, word_token};
 
 /// The symbol whose "definition" is the interval of MATCH_RECOGNIZE's WITHIN.
 pub const WITHIN_SYMBOL: &str = "/*WITHIN*/";
+
+/// The table function whose argument is the query before MATCH_RECOGNIZE.
+pub const QUERY_CARRIER: &str = "/*QUERY*/";
+
+/// Whether a table's name is [`QUERY_CARRIER`].
+pub fn is_query_carrier(name: &ObjectName) -> bool {
+    matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|i| i.value == QUERY_CARRIER))
+}
 
 /// A statement's tokens, placed where they stand in the script.
 pub(crate) fn tokens(piece: &Piece<'_>) -> Result<Vec<TokenWithSpan>> {
@@ -33,8 +44,8 @@ pub(crate) fn tokens(piece: &Piece<'_>) -> Result<Vec<TokenWithSpan>> {
         token.span = Span::new(shifted(token.span.start), shifted(token.span.end));
     }
     refuse_foreign(&tokens)?;
-    let tokens = enclose_values(move_within(mark_hints(tokens)));
-    Ok(states::name_states(tokens))
+    let tokens = move_within(carry_queries(mark_hints(tokens)));
+    Ok(states::name_states(enclose_values(tokens)))
 }
 
 fn lowercase_first(message: &str) -> String {
@@ -155,6 +166,59 @@ fn enclose_row(
     }
 }
 
+/// sqlparser knows MATCH_RECOGNIZE behind a table's name only.
+fn carry_queries(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if is_word(&token.token, "MATCH_RECOGNIZE")
+            && let Some((open, close)) = query_before(&out)
+        {
+            // Without a place it is no name of a table that stands in the text.
+            let at = |t: Token| TokenWithSpan::new(t, Span::empty());
+            out.insert(close + 1, at(Token::RParen));
+            out.insert(open, at(Token::LParen));
+            out.insert(open, at(quoted(QUERY_CARRIER)));
+        }
+        out.push(token);
+    }
+    out
+}
+
+/// Where the parentheses of a query at the end stand, whether it has an alias or not.
+fn query_before(tokens: &[TokenWithSpan]) -> Option<(usize, usize)> {
+    let is_space = |i: &usize| matches!(tokens[*i].token, Token::Whitespace(_));
+    let mut back = (0..tokens.len()).rev().filter(|i| !is_space(i));
+    let mut close = back.next()?;
+    if matches!(tokens[close].token, Token::Word(_)) {
+        close = back.next()?;
+        if is_word(&tokens[close].token, "AS") {
+            close = back.next()?;
+        }
+    }
+    let mut depth = 0;
+    let open = (0..=close).rev().find(|&i| {
+        depth += match tokens[i].token {
+            Token::RParen => 1,
+            Token::LParen => -1,
+            _ => 0,
+        };
+        depth <= 0
+    })?;
+    let before = (0..open).rev().find(|i| !is_space(i))?;
+    let first = (open + 1..close).find(|i| !is_space(i))?;
+    let is_any = |i: usize, words: &[&str]| words.iter().any(|w| is_word(&tokens[i].token, w));
+    let is_table = tokens[before].token == Token::Comma || is_any(before, &["FROM", "JOIN"]);
+    (is_table && is_any(first, &["SELECT", "WITH", "VALUES"])).then_some((open, close))
+}
+
+fn quoted(name: &str) -> Token {
+    Token::Word(Word {
+        value: name.to_string(),
+        quote_style: Some('`'),
+        keyword: Keyword::NoKeyword,
+    })
+}
+
 fn move_within(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut rest = tokens.into_iter().peekable();
@@ -185,11 +249,7 @@ fn move_within(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         let span = token.span;
         let at = |t: Token| TokenWithSpan::new(t, span);
         out.push(define);
-        out.push(at(Token::Word(Word {
-            value: WITHIN_SYMBOL.to_string(),
-            quote_style: Some('`'),
-            keyword: Keyword::NoKeyword,
-        })));
+        out.push(at(quoted(WITHIN_SYMBOL)));
         out.push(word_token("AS", Keyword::AS, &token));
         out.append(&mut interval);
         out.push(at(Token::Comma));

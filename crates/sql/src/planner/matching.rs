@@ -32,6 +32,7 @@ impl Lowering<'_> {
             partition_columns: node.partition_keys.clone(),
             time: match node.is_proctime {
                 true => MatchTime::Proctime,
+                false if self.context.is_batch => MatchTime::Whole(time.column),
                 false => MatchTime::Rowtime(time.column),
             },
             order: sort_keys(rest),

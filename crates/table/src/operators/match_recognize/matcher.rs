@@ -211,7 +211,8 @@ impl KeyRuns {
         let mut found = Heap::default();
         for (index, run) in self.partial.take().into_iter().enumerate() {
             let Scratch { stack, ways } = scratch;
-            automaton.ways(run.state, takes(index), stack, ways);
+            let takes = takes(index);
+            automaton.ways(run.state, takes, stack, ways);
             for &(variable, to) in ways.iter() {
                 has_begun |= run.is_start;
                 let next = |state| Run {
@@ -220,7 +221,7 @@ impl KeyRuns {
                     start_time: if run.is_start { time } else { run.start_time },
                     mapping: run.taking(variable, at),
                 };
-                if to == FINAL || automaton.states[to as usize].is_accepting {
+                if to == FINAL || automaton.accepts(to, takes) {
                     found.push(next(FINAL));
                 }
                 if to != FINAL {

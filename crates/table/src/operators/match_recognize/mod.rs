@@ -24,6 +24,8 @@ pub use view::{RowPlace, View, ViewColumn};
 pub enum MatchTime {
     /// By this column: rows are held until the watermark passes them, and late ones dropped.
     Rowtime(usize),
+    /// By this column, once all rows are there.
+    Whole(usize),
     /// By arrival.
     Proctime,
 }

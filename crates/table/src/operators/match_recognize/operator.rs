@@ -128,9 +128,9 @@ impl MatchRecognize {
         let keys = self.partitions.assign(rows)?;
         self.make_room();
         let mut num_late = 0;
-        let watermark = match self.is_proctime() {
-            true => None,
-            false => Some(self.watermark),
+        let watermark = match self.config.time {
+            MatchTime::Rowtime(_) => Some(self.watermark),
+            MatchTime::Whole(_) | MatchTime::Proctime => None,
         };
         for (row, &key) in keys.iter().enumerate() {
             self.keys[key as usize].is_known = true;
@@ -414,7 +414,9 @@ impl Operator for MatchRecognize {
     fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
         let rows = batch.rows();
         match self.config.time {
-            MatchTime::Rowtime(column) => self.hold(rows, &milliseconds(rows.column(column))?),
+            MatchTime::Rowtime(column) | MatchTime::Whole(column) => {
+                self.hold(rows, &milliseconds(rows.column(column))?)
+            }
             MatchTime::Proctime => {
                 let now = self.context.as_ref().map_or(0, |c| c.clock.now_ms());
                 self.hold(rows, &Int64Array::from(vec![now; rows.num_rows()]))?;
@@ -424,7 +426,12 @@ impl Operator for MatchRecognize {
     }
 
     fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
-        if !self.is_proctime() {
+        let is_due = match self.config.time {
+            MatchTime::Rowtime(_) => true,
+            MatchTime::Whole(_) => watermark == i64::MAX,
+            MatchTime::Proctime => false,
+        };
+        if is_due {
             self.watermark = watermark;
             self.work(watermark, out)?;
         }
@@ -457,8 +464,10 @@ impl Operator for MatchRecognize {
     }
 
     fn next_event_time(&self) -> Option<i64> {
-        if self.is_proctime() {
-            return None;
+        match self.config.time {
+            MatchTime::Rowtime(_) => {}
+            MatchTime::Whole(_) => return Some(i64::MAX),
+            MatchTime::Proctime => return None,
         }
         let next_row = self.waiting.first_key_value().map(|(time, _)| *time);
         let next_end = self.expiring.first_key_value().map(|(time, _)| *time);

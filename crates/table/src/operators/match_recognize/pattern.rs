@@ -1,7 +1,7 @@
 //! Patterns to automata.
 //!
 //! An automaton's state waits for a row of one variable. It can take the row, or be passed by
-//! without one; from a greedy state that is possible only where the row cannot be taken. As in
+//! without one; behind a greedy variable only by rows that this could not take. As in
 //! Flink's CEP library (after "Efficient Pattern Matching over Event Streams", SIGMOD 2008), a run
 //! that may do several things does all of them, as several runs.
 
@@ -54,21 +54,29 @@ pub(super) struct Automaton {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    pub edges: Vec<Edge>,
-    /// Whether a match is complete too once this state is reached, because what follows is
-    /// optional.
-    pub is_accepting: bool,
-    /// The variables whose rows can be taken from here, as bits.
+    edges: Vec<Edge>,
+    /// The variables whose conditions decide what becomes of a row here, as bits.
     pub wanted: u64,
-    prefers_more: bool,
 }
 
+/// A way out of a state, open to rows that can be none of the variables `unless`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Edge {
-    /// The row is mapped to this variable.
-    Take { variable: u8, to: u16 },
-    /// On without a row; `unless` the row can be mapped to this variable.
-    Pass { unless: Option<u8>, to: u16 },
+struct Edge {
+    /// The variable that the row is mapped to; `None` is on without a row.
+    takes: Option<u8>,
+    unless: u64,
+    to: u16,
+}
+
+impl Edge {
+    fn is_open(&self, takes: u64) -> bool {
+        takes & self.unless == 0 && self.takes.is_none_or(|v| takes >> v & 1 == 1)
+    }
+
+    /// The variables that it asks for.
+    fn wanted(&self) -> u64 {
+        self.unless | self.takes.map_or(0, |v| 1 << v)
+    }
 }
 
 impl Automaton {
@@ -83,68 +91,64 @@ impl Automaton {
         for (variable, element) in pattern.iter().enumerate().rev() {
             automaton.start = automaton.prepend(variable as u8, element, automaton.start)?;
         }
-        let start = automaton.start;
-        if automaton.passes(start).contains(&FINAL) {
+        if automaton.passes(automaton.start).contains(&FINAL) {
             let message = "patterns that can produce empty matches are not supported; there must be at least one variable that is not optional";
             return Err(invalid(message));
         }
-        for state in 0..automaton.states.len() as u16 {
-            let reached = automaton.passes(state);
-            let takes = reached
-                .iter()
-                .flat_map(|&s| &automaton.states[s as usize].edges);
-            let wanted = takes.fold(0, |bits, edge| match edge {
-                Edge::Take { variable, .. } => bits | 1 << variable,
-                Edge::Pass { .. } => bits,
-            });
-            let is_accepting = state != FINAL && automaton.accepts(state);
-            let state = &mut automaton.states[state as usize];
-            (state.wanted, state.is_accepting) = (wanted, is_accepting);
+        let wanted = (0..automaton.states.len() as u16).map(|state| automaton.wanted_at(state));
+        let wanted: Vec<u64> = wanted.collect();
+        for (state, wanted) in automaton.states.iter_mut().zip(wanted) {
+            state.wanted = wanted;
         }
         Ok(automaton)
     }
 
     /// Adds an element's states before the state `next`; gives the first of them.
+    ///
+    /// As in Flink, a greedy element closes all ways on to rows that it could take itself, even
+    /// once it has its most.
     fn prepend(&mut self, variable: u8, element: &PatternElement, next: u16) -> Result<u16> {
-        let prefers_more = element.prefers_more();
-        let pass = Edge::Pass {
-            unless: prefers_more.then_some(variable),
-            to: next,
+        if element.prefers_more() {
+            for edge in &mut self.states[next as usize].edges {
+                edge.unless |= 1 << variable;
+            }
+        }
+        let way = |takes, to| Edge {
+            takes,
+            unless: 0,
+            to,
         };
-        let take = |to| Edge::Take { variable, to };
+        let take = |to| way(Some(variable), to);
+        let pass = way(None, next);
         let mut last = next;
         let least = element.min.max(1);
         match element.max {
             None => {
                 let own = self.states.len() as u16;
-                last = self.add(vec![pass, take(own)], prefers_more)?;
+                last = self.add(vec![pass, take(own)])?;
             }
             Some(max) => {
                 for _ in least..max {
-                    last = self.add(vec![take(last), pass], prefers_more)?;
+                    last = self.add(vec![take(last), pass])?;
                 }
             }
         }
         for _ in 1..least {
-            last = self.add(vec![take(last)], prefers_more)?;
+            last = self.add(vec![take(last)])?;
         }
         let is_optional = element.min == 0;
         let edges = [take(last)].into_iter().chain(is_optional.then_some(pass));
-        self.add(edges.collect(), prefers_more)
+        self.add(edges.collect())
     }
 
-    fn add(&mut self, edges: Vec<Edge>, prefers_more: bool) -> Result<u16> {
+    fn add(&mut self, edges: Vec<Edge>) -> Result<u16> {
         if self.states.len() >= MAX_STATES {
             let message = format!(
                 "a pattern may want at most {MAX_STATES} rows by number; use + and a condition with COUNT"
             );
             return Err(invalid(message));
         }
-        self.states.push(State {
-            edges,
-            prefers_more,
-            ..State::default()
-        });
+        self.states.push(State { edges, wanted: 0 });
         Ok((self.states.len() - 1) as u16)
     }
 
@@ -155,24 +159,37 @@ impl Automaton {
         while let Some(&state) = reached.get(next) {
             next += 1;
             for edge in &self.states[state as usize].edges {
-                if let Edge::Pass { to, .. } = edge
-                    && !reached.contains(to)
-                {
-                    reached.push(*to);
+                if edge.takes.is_none() && !reached.contains(&edge.to) {
+                    reached.push(edge.to);
                 }
             }
         }
         reached
     }
 
-    /// Whether the end is reached without a row and without a state that would rather take more.
-    fn accepts(&self, state: u16) -> bool {
-        let state = &self.states[state as usize];
-        !state.prefers_more
-            && state.edges.iter().any(|edge| match edge {
-                Edge::Pass { to, .. } => *to == FINAL || self.accepts(*to),
-                Edge::Take { .. } => false,
-            })
+    /// What a row is asked in this state: which way it opens, and whether the state behind that may
+    /// be the end.
+    fn wanted_at(&self, state: u16) -> u64 {
+        let edges = |state: u16| {
+            self.passes(state)
+                .into_iter()
+                .flat_map(|s| &self.states[s as usize].edges)
+        };
+        edges(state).fold(0, |bits, edge| {
+            let ends = edges(edge.to).filter(|e| e.takes.is_none());
+            let behind = ends.fold(0, |bits, e| bits | e.unless);
+            bits | edge.wanted() | if edge.takes.is_some() { behind } else { 0 }
+        })
+    }
+
+    /// Whether a match is complete once this state is reached by a row that may be the variables
+    /// `takes`, because all that follows is optional.
+    pub fn accepts(&self, state: u16, takes: u64) -> bool {
+        self.states[state as usize].edges.iter().any(|edge| {
+            edge.takes.is_none()
+                && edge.is_open(takes)
+                && (edge.to == FINAL || self.accepts(edge.to, takes))
+        })
     }
 
     /// The ways to take a row from this state, of a row that may be the variables `takes`: each the
@@ -181,13 +198,12 @@ impl Automaton {
         ways.clear();
         stack.clear();
         stack.push(state);
-        let is_taken = |variable: u8| takes >> variable & 1 == 1;
         while let Some(state) = stack.pop() {
-            for edge in &self.states[state as usize].edges {
-                match *edge {
-                    Edge::Take { variable, to } if is_taken(variable) => ways.push((variable, to)),
-                    Edge::Pass { unless, to } if !unless.is_some_and(is_taken) => stack.push(to),
-                    _ => {}
+            let edges = self.states[state as usize].edges.iter();
+            for edge in edges.filter(|edge| edge.is_open(takes)) {
+                match edge.takes {
+                    Some(variable) => ways.push((variable, edge.to)),
+                    None => stack.push(edge.to),
                 }
             }
         }
@@ -299,7 +315,27 @@ mod tests {
         let automaton = Automaton::new(&pattern).unwrap();
         let (mut stack, mut ways) = (Vec::new(), Vec::new());
         automaton.ways(automaton.start, 0b01, &mut stack, &mut ways);
-        assert!(automaton.states[ways[0].1 as usize].is_accepting);
-        assert!(!automaton.states[automaton.start as usize].is_accepting);
+        assert!(automaton.accepts(ways[0].1, 0b01));
+        assert!(!automaton.accepts(automaton.start, 0b01));
+    }
+
+    #[test]
+    fn behind_a_greedy_variable_no_row_goes_on_that_it_could_take() {
+        let pattern = [element("A", 1, Some(2), true), PatternElement::one("B")];
+        let automaton = Automaton::new(&pattern).unwrap();
+        let (mut stack, mut ways) = (Vec::new(), Vec::new());
+        let mut state = automaton.start;
+        for _ in 0..2 {
+            automaton.ways(state, 0b11, &mut stack, &mut ways);
+            let [(0, next)] = ways[..] else {
+                panic!("{ways:?}")
+            };
+            state = next;
+        }
+        // A has its two rows, and yet B is only where A could not be.
+        automaton.ways(state, 0b11, &mut stack, &mut ways);
+        assert_eq!(ways, []);
+        automaton.ways(state, 0b10, &mut stack, &mut ways);
+        assert_eq!(ways, [(1, FINAL)]);
     }
 }

@@ -1,0 +1,5 @@
+CREATE TABLE ticker (symbol STRING, rt TIMESTAMP(3), price INT, tax INT, WATERMARK FOR rt AS rt - INTERVAL '1' MINUTE) WITH ('connector'='filesystem','path'='file://${DATA}/ticker.csv','format'='csv');
+SELECT * FROM ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rt MEASURES A.price AS a, COUNT(B.price) AS nb, LAST(B.price) AS b, C.price AS c PATTERN (A B*? C) DEFINE A AS A.price > 10, B AS B.price < 22, C AS C.price > 17) AS T;
+SELECT * FROM ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rt MEASURES FIRST(A.price) AS a, COUNT(*) AS n, LAST(price) AS l AFTER MATCH SKIP PAST LAST ROW PATTERN (A{1,3}? B{2,}? C) DEFINE A AS A.price > 3, C AS C.price > FIRST(A.price)) AS T;
+SELECT * FROM ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rt MEASURES A.price AS a, B.price AS b PATTERN (A B?) DEFINE A AS A.price > 14, B AS B.price < A.price) AS T;
+SELECT * FROM ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rt MEASURES A.price AS a, SUM(B.price) AS sb AFTER MATCH SKIP TO LAST B PATTERN (A B+?) DEFINE B AS SUM(B.price) > 3) AS T;

@@ -1,0 +1,6 @@
+CREATE TABLE ticker (symbol STRING, rt TIMESTAMP(3), price INT, tax INT, WATERMARK FOR rt AS rt - INTERVAL '1' MINUTE) WITH ('connector'='filesystem','path'='file://${DATA}/ticker.csv','format'='csv');
+SELECT * FROM ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rt MEASURES A.price AS a, COUNT(B.price) AS nb, COUNT(C.price) AS nc, D.price AS d PATTERN (A B{0,3} C{1,2} D) DEFINE A AS A.price < 20, B AS B.price > 16, C AS C.price > 4) AS T;
+SELECT * FROM ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rt MEASURES COUNT(A.price) AS na, COUNT(B.price) AS nb, LAST(price) AS l PATTERN (A{2,3} B{0,2} C) DEFINE A AS A.price > 15, B AS B.price > 5) AS T;
+SELECT * FROM ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rt MEASURES COUNT(A.price) AS na, COUNT(B.price) AS nb, LAST(price) AS l AFTER MATCH SKIP TO FIRST C PATTERN (A+ B{2} C) DEFINE A AS A.price > 17) AS T;
+SELECT * FROM ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rt MEASURES COUNT(A.price) AS na, COUNT(B.price) AS nb, LAST(price) AS l AFTER MATCH SKIP PAST LAST ROW PATTERN (A? B{2,4} C+? D) DEFINE A AS A.price > 14, B AS B.price < 20, D AS D.price > B.price) AS T;
+SELECT * FROM ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rt MEASURES COUNT(A.price) AS na, COUNT(B.price) AS nb PATTERN (A{2,3} B{0,2}?) DEFINE A AS A.price > 14, B AS B.price > 5) AS T;
