@@ -531,7 +531,7 @@ mod tests {
         let all: Vec<&Message> = batch.messages.iter().collect();
         let plan = DecodePlan { key: None, ..plan };
         let mut decoder = MessageDecoder::new(Arc::new(plan), 100).unwrap();
-        let rows = decoder.decode(&batch, &all).unwrap().unwrap();
+        let rows = decoder.decode(&batch, &all, 0).unwrap().unwrap();
         let origins = rows.column(0).as_string_view();
         assert_eq!([origins.value(0), origins.value(1)], ["orders"; 2]);
         assert_eq!(rows.column(1).as_primitive::<Int32Type>().values(), &[1, 2]);

@@ -69,7 +69,7 @@ impl Part {
         }
     }
 
-    fn resize(&mut self, num_groups: usize) {
+    pub fn resize(&mut self, num_groups: usize) {
         match self {
             Self::Call(_, accumulator) => accumulator.resize(num_groups),
             Self::Set(_, set) => set.resize(num_groups),
@@ -106,7 +106,7 @@ impl Part {
         }
     }
 
-    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    pub fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         match self {
             Self::Call(_, accumulator) => accumulator.state(groups),
             Self::Set(_, set) => Ok(vec![set.state(groups)?]),
