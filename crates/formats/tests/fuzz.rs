@@ -366,7 +366,7 @@ const LENIENT: &[&[(&str, &str)]] = &[&[], &[("ignore-parse-errors", "true")]];
 #[test]
 fn json() {
     let samples = written("json", &anything, LENIENT, 5);
-    fuzz("json", 3000, &samples, Reading::Blocks);
+    fuzz("json", 1500, &samples, Reading::Blocks);
     fuzz("json", 500, &samples, Reading::Messages);
 }
 
@@ -383,7 +383,7 @@ fn csv() {
         ],
     ];
     let samples = written("csv", &plain, choices, 5);
-    fuzz("csv", 3000, &samples, Reading::Blocks);
+    fuzz("csv", 1500, &samples, Reading::Blocks);
     fuzz("csv", 500, &samples, Reading::Messages);
 }
 
@@ -457,7 +457,7 @@ fn change(place: usize) {
             request: request(&table, &options(pairs)),
         });
     }
-    fuzz(name, 1500, &samples, Reading::Blocks);
+    fuzz(name, 800, &samples, Reading::Blocks);
 }
 
 #[test]
@@ -499,9 +499,9 @@ fn avro() {
     ];
     let avro = |logical: &T| in_avro(logical) && !matches!(logical, T::TimestampLtz(_));
     let samples = written("avro", &avro, choices, 20);
-    fuzz("avro", 2000, &samples, Reading::Files);
+    fuzz("avro", 1000, &samples, Reading::Files);
     let messages = message_samples("avro", &avro, &options(&[]));
-    fuzz("avro", 1000, &messages, Reading::Messages);
+    fuzz("avro", 500, &messages, Reading::Messages);
 }
 
 fn message_samples(name: &str, allows: &dyn Fn(&T) -> bool, options: &Options) -> Vec<Sample> {
@@ -536,7 +536,7 @@ fn confluent(name: &str) {
     });
     let samples: Vec<_> = samples.collect();
     let decoder = format(name).create_decoder(&request).unwrap();
-    fuzz(name, 2000, &samples, Reading::Registry(decoder));
+    fuzz(name, 1000, &samples, Reading::Registry(decoder));
 }
 
 #[test]
@@ -575,7 +575,7 @@ fn protobuf() {
             });
         }
     }
-    fuzz("protobuf", 3000, &samples, Reading::Messages);
+    fuzz("protobuf", 1500, &samples, Reading::Messages);
 }
 
 #[test]
@@ -596,7 +596,7 @@ fn parquet() {
         &[("compression", "LZ4_RAW")],
     ];
     let samples = written("parquet", &anything, choices, 40);
-    fuzz("parquet", 1500, &samples, Reading::Files);
+    fuzz("parquet", 700, &samples, Reading::Files);
 }
 
 #[test]
@@ -640,5 +640,5 @@ fn orc() {
             });
         }
     }
-    fuzz("orc", 400, &samples, Reading::Files);
+    fuzz("orc", 250, &samples, Reading::Files);
 }

@@ -262,14 +262,7 @@ impl Rows {
 impl Values {
     fn read(&mut self, rows: Rows) -> Result<ArrayRef> {
         Ok(match self {
-            Self::Boolean(values) => {
-                let values = values.read(rows.count)?;
-                let values = match &rows.nulls {
-                    None => values,
-                    Some(_) => BooleanBuffer::from(rows.spaced(values.iter().collect())),
-                };
-                Arc::new(BooleanArray::new(values, rows.nulls))
-            }
+            Self::Boolean(values) => booleans(values, rows)?,
             Self::Byte(values) => {
                 let mut bytes = room_for(rows.count);
                 values.read(rows.count, &mut bytes)?;
@@ -322,38 +315,9 @@ impl Values {
                 let values = clock.values(&seconds, &nanos)?;
                 clock.array(rows.array::<Int64Type>(values))
             }
-            Self::List(lengths, items) => {
-                let lengths = read_integers(lengths, rows.count)?;
-                let (offsets, total) = rows.offsets(lengths)?;
-                let items = items.read(total, None)?;
-                let field = Arc::new(Field::new("item", items.data_type().clone(), true));
-                Arc::new(ListArray::try_new(field, offsets, items, rows.nulls)?)
-            }
-            Self::Map(lengths, keys, values) => {
-                let lengths = read_integers(lengths, rows.count)?;
-                let (offsets, total) = rows.offsets(lengths)?;
-                map(
-                    offsets,
-                    keys.read(total, None)?,
-                    values.read(total, None)?,
-                    rows.nulls,
-                )?
-            }
-            Self::Struct(fields) => {
-                let (mut arrays, mut named) = (Vec::new(), Vec::new());
-                for (name, reader) in fields {
-                    let array = reader.read(rows.num_rows, rows.nulls.as_ref())?;
-                    named.push(Field::new(name.as_str(), array.data_type().clone(), true));
-                    arrays.push(array);
-                }
-                let (nulls, len) = (rows.nulls, rows.num_rows);
-                Arc::new(StructArray::try_new_with_length(
-                    named.into(),
-                    arrays,
-                    nulls,
-                    len,
-                )?)
-            }
+            Self::List(lengths, items) => list(lengths, items, rows)?,
+            Self::Map(lengths, keys, values) => map(lengths, keys, values, rows)?,
+            Self::Struct(fields) => record(fields, rows)?,
         })
     }
 }
@@ -414,12 +378,34 @@ fn decimals(unscaled: &mut Stream, scales: &[i64], precision: u8, scale: u8) -> 
     Ok(values)
 }
 
+fn booleans(values: &mut Booleans, rows: Rows) -> Result<ArrayRef> {
+    let values = values.read(rows.count)?;
+    let values = match &rows.nulls {
+        None => values,
+        Some(_) => BooleanBuffer::from(rows.spaced(values.iter().collect())),
+    };
+    Ok(Arc::new(BooleanArray::new(values, rows.nulls)))
+}
+
+fn list(lengths: &mut Integers, items: &mut ColumnReader, rows: Rows) -> Result<ArrayRef> {
+    let lengths = read_integers(lengths, rows.count)?;
+    let (offsets, total) = rows.offsets(lengths)?;
+    let items = items.read(total, None)?;
+    let field = Arc::new(Field::new("item", items.data_type().clone(), true));
+    Ok(Arc::new(ListArray::try_new(
+        field, offsets, items, rows.nulls,
+    )?))
+}
+
 fn map(
-    offsets: OffsetBuffer<i32>,
-    keys: ArrayRef,
-    values: ArrayRef,
-    nulls: Option<NullBuffer>,
+    lengths: &mut Integers,
+    keys: &mut ColumnReader,
+    values: &mut ColumnReader,
+    rows: Rows,
 ) -> Result<ArrayRef> {
+    let lengths = read_integers(lengths, rows.count)?;
+    let (offsets, total) = rows.offsets(lengths)?;
+    let (keys, values) = (keys.read(total, None)?, values.read(total, None)?);
     if keys.null_count() > 0 {
         return Err(damaged("a key of a map is NULL"));
     }
@@ -430,6 +416,22 @@ fn map(
     let entries = StructArray::try_new(fields.clone(), vec![keys, values], None)?;
     let field = Arc::new(Field::new("entries", DataType::Struct(fields), false));
     Ok(Arc::new(MapArray::try_new(
-        field, offsets, entries, nulls, false,
+        field, offsets, entries, rows.nulls, false,
+    )?))
+}
+
+fn record(fields: &mut [(String, ColumnReader)], rows: Rows) -> Result<ArrayRef> {
+    let (mut arrays, mut named) = (Vec::new(), Vec::new());
+    for (name, reader) in fields {
+        let array = reader.read(rows.num_rows, rows.nulls.as_ref())?;
+        named.push(Field::new(name.as_str(), array.data_type().clone(), true));
+        arrays.push(array);
+    }
+    let (nulls, len) = (rows.nulls, rows.num_rows);
+    Ok(Arc::new(StructArray::try_new_with_length(
+        named.into(),
+        arrays,
+        nulls,
+        len,
     )?))
 }
