@@ -5,6 +5,7 @@ use std::sync::Arc;
 use timely::dataflow::operators::Capability;
 
 use flott_core::Result;
+use flott_core::changelog::ChangelogBatch;
 use flott_core::clock::Stopwatch;
 use flott_core::source::{SourcePoll, SourceReader, Waker};
 
@@ -133,18 +134,8 @@ impl SourceHost {
             let reader = self.head.reader.as_mut();
             match self.head.place.guard(|| reader.poll())? {
                 SourcePoll::Batch(batch) => {
-                    job.trace(TraceEvent::Read(self.head.place.node, batch.num_rows()));
-                    self.is_idle = false;
-                    self.waiting_since_ms = None;
-                    if let Some(check) = &self.head.check {
-                        self.head.place.guard(|| check.batch(&batch))?;
-                    }
-                    if !batch.is_empty() {
-                        let metrics = &self.head.place.metrics;
-                        metrics.num_records_out.add(batch.num_rows() as u64);
-                        num_rows += batch.num_rows();
-                        self.chain.process(0, batch)?;
-                    }
+                    num_rows += batch.num_rows();
+                    self.pass_on(batch)?;
                     let is_enough = self.chain.num_rows_to_send() >= Some(ROWS_PER_SEND);
                     if is_enough || num_rows >= ROWS_PER_TURN {
                         return Ok(Turn::More);
@@ -168,6 +159,24 @@ impl SourceHost {
             }
         }
         Ok(Turn::More)
+    }
+
+    fn pass_on(&mut self, batch: ChangelogBatch) -> Result<()> {
+        let place = &self.head.place;
+        place
+            .job
+            .trace(TraceEvent::Read(place.node, batch.num_rows()));
+        self.is_idle = false;
+        self.waiting_since_ms = None;
+        if let Some(check) = &self.head.check {
+            place.guard(|| check.batch(&batch))?;
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let metrics = &place.metrics;
+        metrics.num_records_out.add(batch.num_rows() as u64);
+        self.chain.process(0, batch)
     }
 
     /// Whether the source has to wait for slower operators; it is woken when it may go on.

@@ -8,7 +8,7 @@
 use flott_core::Result;
 use flott_core::operator::Output;
 
-use super::operator::{NEVER, WindowAggregate};
+use super::operator::WindowAggregate;
 use super::slicing::{Slice, Slicing};
 use crate::aggregates::Phase;
 use crate::operators::aggregate_table::AggregateTable;
@@ -132,7 +132,7 @@ impl WindowAggregate {
     /// Merges the next complete pane of the window that closes next.
     pub(super) fn merge_ahead(&mut self) -> Result<()> {
         let mut has_more = false;
-        if let Some((window, _)) = self.next_window(NEVER) {
+        if let Some((window, _)) = self.next_window(Slice::NEVER) {
             let panes = self.slices_in(window);
             let mut merged = self.merged_ahead(window, &panes)?;
             let is_complete = |pane: &&Slice| pane.end <= self.newest;

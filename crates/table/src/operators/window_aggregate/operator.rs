@@ -37,12 +37,6 @@ const MAX_LOCAL_GROUPS: usize = 1 << 17;
 /// Empty tables kept for the next slices.
 const MAX_SPARE_TABLES: usize = 2;
 
-/// Before every window.
-pub(super) const NEVER: Slice = Slice {
-    start: i64::MIN,
-    end: i64::MIN,
-};
-
 pub(super) struct WindowAggregate {
     pub(super) config: WindowAggregateConfig,
     layout: Arc<AggregateLayout>,
@@ -228,7 +222,7 @@ impl WindowAggregate {
         if progress <= self.progress {
             return Ok(());
         }
-        let mut fired = NEVER;
+        let mut fired = Slice::NEVER;
         while let Some((window, slice)) = self.next_window(fired) {
             if !self.is_closed(window.end, progress) {
                 break;
@@ -525,7 +519,7 @@ impl Operator for WindowAggregate {
         if !self.config.time.is_proctime() {
             return self.ahead.due_ms();
         }
-        self.next_window(NEVER)
+        self.next_window(Slice::NEVER)
             .map(|(window, _)| self.wall.epoch(window.end))
     }
 
@@ -601,7 +595,7 @@ impl Operator for WindowAggregate {
         if self.config.time.is_proctime() {
             return None;
         }
-        let next = self.next_window(NEVER);
+        let next = self.next_window(Slice::NEVER);
         Some(next.map_or(i64::MAX, |(window, _)| self.wall.epoch(window.end - 1)))
     }
 }

@@ -13,6 +13,14 @@ pub(super) struct Slice {
     pub start: i64,
 }
 
+impl Slice {
+    /// Before every window.
+    pub const NEVER: Self = Self {
+        start: i64::MIN,
+        end: i64::MIN,
+    };
+}
+
 /// How windows are made of slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slicing {
