@@ -39,9 +39,10 @@ impl SpillingOperator {
         self.partitions.iter().map(Partition::memory_bytes).sum()
     }
 
-    /// Undivided state may take so much: dividing it needs as much again.
+    /// Undivided state may take so much: its tables double at times, and dividing it needs as much
+    /// again.
     fn whole_limit(&self) -> usize {
-        self.member.limit() / 100 * 45
+        self.member.limit() / 10 * 3
     }
 
     /// Whether the rows of a snapshot can be one instance's. In memory they take more than in a
