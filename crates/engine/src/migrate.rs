@@ -229,19 +229,19 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// A call that has gone while one of the same function has come is likely the same call over a
-/// type that needs another cast: beginning anew would lose what it has seen.
+/// A call that has gone while another has come has likely become it: to begin anew in its place
+/// would lose what it has seen.
 fn refuse_changed_call(
     node: &Node,
     old: &StateColumn,
     now: &[(&StateColumn, Option<usize>)],
 ) -> Result<()> {
-    let function = |c: &StateColumn| c.aggregate.as_ref().map(|a| a.function.clone());
-    let Some(wanted) = function(old) else {
+    if old.aggregate.is_none() {
         return Ok(());
-    };
-    let mut added = now.iter().filter(|(_, former)| former.is_none());
-    match added.find(|(c, _)| function(c).as_ref() == Some(&wanted)) {
+    }
+    let mut pairs = now.iter();
+    let added = pairs.find(|(new, former)| former.is_none() && new.aggregate.is_some());
+    match added {
         Some((new, _)) => Err(refusal(
             node,
             &format!(

@@ -10,18 +10,18 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType as ArrowType, Int64Type, TimeUnit};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType as ArrowType, Int64Type, TimeUnit, UInt16Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use flott_core::operator::{RowsReader, StateRows};
+use flott_core::operator::{RowsReader, StatePart, StateRows};
 use flott_core::schema::{Column, Schema};
 use flott_core::types::{DataType, LogicalType};
 use flott_core::{Error, Result};
 use flott_engine::Checkpoint;
 use flott_sql::parser::parse_data_type;
 use flott_sql::session::jobs::StateOf;
-use flott_state::storage::manifest::{ColumnManifest, OperatorManifest, TableManifest};
+use flott_state::storage::manifest::{ColumnManifest, OperatorManifest, Scope, TableManifest};
 use flott_table::aggregates::{self, AggregateCallConfig, AggregateTypes};
 use flott_table::operators::results_of_states;
 
@@ -61,7 +61,12 @@ pub struct StateTable {
     schema: Schema,
     cells: Vec<Cell>,
     rows: StateRows,
+    /// The number of key groups; 1 for a table that has none.
+    num_groups: usize,
 }
+
+/// Bytes of a table that are read at once, about.
+const MAX_READ_BYTES: usize = 64 << 20;
 
 impl StateTable {
     /// The table that is meant.
@@ -87,6 +92,10 @@ impl StateTable {
             schema: with_own_names(names),
             cells,
             rows,
+            num_groups: match table.is_some_and(|t| t.scope == Scope::Keyed) {
+                true => found.manifest.max_parallelism.max(1),
+                false => 1,
+            },
         })
     }
 
@@ -94,21 +103,38 @@ impl StateTable {
         &self.schema
     }
 
-    /// The stored batches.
+    /// The stored batches: a large table is read a range of key groups at a time.
     pub fn read(&self) -> RowsReader<'static> {
-        let rows = self.rows.clone();
-        // The reader goes on by itself: it opens part after part.
-        let parts = rows.parts().to_vec();
-        Box::new(parts.into_iter().flat_map(|part| {
-            let one: StateRows = match part {
-                flott_core::operator::StatePart::Batch(batch) => batch.into(),
-                flott_core::operator::StatePart::Stored(rows) => rows.into(),
+        let num_groups = self.num_groups;
+        let parts = self.rows.parts().to_vec().into_iter();
+        let ranges = parts.flat_map(move |part| {
+            let size = match &part {
+                StatePart::Batch(_) => 0,
+                StatePart::Stored(rows) => rows.size_bytes(),
             };
-            let batches: Vec<Result<RecordBatch>> = one.read().collect();
-            batches
-                .into_iter()
-                .filter(|b| b.as_ref().map_or(true, |b| b.num_rows() > 0))
-        }))
+            let num_ranges = (size / MAX_READ_BYTES + 1).min(num_groups);
+            let bound = move |n: usize| n * num_groups / num_ranges;
+            let rows: StateRows = match part {
+                StatePart::Batch(batch) => batch.into(),
+                StatePart::Stored(rows) => rows.into(),
+            };
+            (0..num_ranges).map(move |n| match num_ranges {
+                1 => (rows.clone(), None),
+                _ => (rows.clone(), Some(bound(n)..bound(n + 1))),
+            })
+        });
+        Box::new(
+            ranges.flat_map(|(rows, range)| -> Vec<Result<RecordBatch>> {
+                let batches = rows.read_groups(range.clone());
+                let batches = batches.map(|batch| match &range {
+                    Some(range) => of_groups(&batch?, range),
+                    None => batch,
+                });
+                let has_rows =
+                    |b: &Result<RecordBatch>| b.as_ref().map_or(true, |b| b.num_rows() > 0);
+                batches.filter(has_rows).collect()
+            }),
+        )
     }
 
     /// The table's columns of a stored batch.
@@ -123,6 +149,18 @@ impl StateTable {
         });
         columns.collect()
     }
+}
+
+/// The rows whose key group, the first column, is in this range.
+fn of_groups(batch: &RecordBatch, range: &Range<usize>) -> Result<RecordBatch> {
+    let groups = batch.columns().first();
+    let groups = groups.and_then(|c| c.as_primitive_opt::<UInt16Type>());
+    let groups = groups.ok_or_else(|| Error::internal("a keyed table without key groups"))?;
+    let is_in = groups.values().iter();
+    let is_in: BooleanArray = is_in
+        .map(|g| Some(range.contains(&usize::from(*g))))
+        .collect();
+    Ok(filter_record_batch(batch, &is_in)?)
 }
 
 fn value(cell: &Cell, batch: &RecordBatch) -> Result<ArrayRef> {
@@ -287,7 +325,6 @@ fn listed(operators: &[&OperatorManifest]) -> String {
 
 /// The table that is meant; `None` when the operator keeps nothing at present.
 fn table<'a>(operator: &'a OperatorManifest, state: &StateOf) -> Result<Option<&'a TableManifest>> {
-    use flott_state::storage::manifest::Scope;
     let tables = &operator.tables;
     if let Some(wanted) = &state.table {
         let found = tables.iter().find(|t| t.name == *wanted);

@@ -184,13 +184,7 @@ const COUNTS_SINK: &str = "k INT, n BIGINT, s INT";
 fn jobs_are_asked_and_stopped_with_sql() {
     let folder = Folder::new();
     folder.script("job.sql", "", "INT", COUNTS_SINK, COUNTS);
-    assert_eq!(
-        folder
-            .sql_error("SHOW JOBS")
-            .matches("STATE_NOT_FOUND")
-            .count(),
-        0
-    );
+    assert!(folder.sql_error("SHOW JOBS").contains("STATE_NOT_FOUND"));
     let child = folder.start("job.sql");
     let jobs = folder.sql("SHOW JOBS");
     assert_eq!(jobs.len(), 1);

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use datafusion_common::ScalarValue;
 use flott_core::Result;
 use flott_core::changelog::ChangelogMode;
-use flott_core::graph::{StateAggregate, StateColumn};
+use flott_core::graph::StateColumn;
 use flott_core::schema::{Column, Schema};
 use flott_core::types::{DataType, LogicalType};
 use flott_table::aggregates::{AggregateCallConfig, Phase};
@@ -21,7 +21,9 @@ use flott_table::operators::window_aggregate::{
 use flott_table::operators::window_tvf::WindowTime as SessionTime;
 
 use super::coarse::has_few_values;
-use super::identities::{call_mark, expanded_identity, group_window_mark};
+use super::identities::{
+    call_mark, call_name, expanded_identity, group_window_mark, state_aggregate,
+};
 use super::identity::{Fingerprint, Identity, Label};
 use super::lower::Lowering;
 use super::order::{keyed, updating};
@@ -61,17 +63,7 @@ impl Grouping {
                 name: call_name(call, &input.schema),
                 data_type: call.types.result.logical.to_string(),
                 meaning: Fingerprint(*mark).number(u64::from(is_retracting)).0,
-                aggregate: Some(StateAggregate {
-                    function: call.function.name.to_string(),
-                    arguments: call
-                        .types
-                        .arguments
-                        .iter()
-                        .map(|t| t.logical.to_string())
-                        .collect(),
-                    is_distinct: call.distinct,
-                    is_retracting,
-                }),
+                aggregate: Some(state_aggregate(call, is_retracting)),
             });
         }
         let results = marks.iter().map(|mark| uid.number(*mark).0);
@@ -82,24 +74,6 @@ impl Grouping {
         let identity = input.identity.derive(uid, keys, columns.collect());
         (Label::new(name, uid).with_state(state), identity)
     }
-}
-
-/// `SUM(DISTINCT price) FILTER(is_paid)`: what a call is called where its state is looked at.
-fn call_name(call: &AggregateCallConfig, schema: &Schema) -> String {
-    let named = |column: &usize| schema.column(*column).name.clone();
-    let arguments = match call.args.as_slice() {
-        [] => "*".to_string(),
-        args => args.iter().map(named).collect::<Vec<_>>().join(", "),
-    };
-    let distinct = if call.distinct { "DISTINCT " } else { "" };
-    let filter = call
-        .filter
-        .map(|column| format!(" FILTER({})", named(&column)));
-    format!(
-        "{}({distinct}{arguments}){}",
-        call.function.name,
-        filter.unwrap_or_default()
-    )
 }
 
 impl Lowering<'_> {

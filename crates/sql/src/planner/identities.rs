@@ -1,7 +1,9 @@
 //! How stateful operators are known, and what their results are: what goes into an
 //! [`Identity`](super::identity::Identity) for each kind of node.
 
-use flott_core::graph::StateColumn;
+use flott_core::graph::{StateAggregate, StateColumn};
+use flott_core::schema::Schema;
+use flott_table::aggregates::AggregateCallConfig;
 
 use super::identity::{Fingerprint, Identity, Label};
 use super::stream::Stream;
@@ -154,4 +156,33 @@ pub(super) fn expanded_identity(
     let nullable = keys.iter().map(|key| rows.number(*key).0);
     let markers = (0..=node.grouping_calls.len()).map(|i| rows.text("marker").number(i as u64).0);
     input.expand(rows, nullable.chain(markers))
+}
+
+/// `SUM(DISTINCT price) FILTER(is_paid)`: what a call is called where its state is looked at.
+pub(super) fn call_name(call: &AggregateCallConfig, schema: &Schema) -> String {
+    let named = |column: &usize| schema.column(*column).name.clone();
+    let arguments = match call.args.as_slice() {
+        [] => "*".to_string(),
+        args => args.iter().map(named).collect::<Vec<_>>().join(", "),
+    };
+    let distinct = if call.distinct { "DISTINCT " } else { "" };
+    let filter = call
+        .filter
+        .map(|column| format!(" FILTER({})", named(&column)));
+    format!(
+        "{}({distinct}{arguments}){}",
+        call.function.name,
+        filter.unwrap_or_default()
+    )
+}
+
+/// What it takes to make results of a call's partial states.
+pub(super) fn state_aggregate(call: &AggregateCallConfig, is_retracting: bool) -> StateAggregate {
+    let arguments = call.types.arguments.iter();
+    StateAggregate {
+        function: call.function.name.to_string(),
+        arguments: arguments.map(|t| t.logical.to_string()).collect(),
+        is_distinct: call.distinct,
+        is_retracting,
+    }
 }
