@@ -82,19 +82,52 @@ impl Match {
         let pattern = self.pattern.iter().map(|e| {
             let max = e.max.map_or(String::new(), |max| max.to_string());
             let reluctant = if e.is_greedy { "" } else { "?" };
-            format!("{}{{{},{max}}}{reluctant}", e.name, e.min)
+            match (e.min, e.max) {
+                (1, Some(1)) => e.name.clone(),
+                (min, _) => format!("{}{{{min},{max}}}{reluctant}", e.name),
+            }
         });
-        let views = self.conditions.iter().map(|c| c.of_run.as_ref());
-        let views = views.chain([Some(&self.measures)]);
-        let columns = views.map(|v| v.map(|v| v.columns.as_slice()).unwrap_or_default());
+        let pattern: Vec<String> = pattern.collect();
+        let conditions = self.conditions.iter().zip(&self.pattern);
+        let reads = conditions.filter_map(|(condition, element)| {
+            let view = condition.of_run.as_ref()?;
+            Some(format!("{}: {}", element.name, self.columns(view)))
+        });
+        let within = self
+            .within_ms
+            .map_or(String::new(), |ms| format!(" within={ms}"));
         format!(
-            "Match keys={:?} order={:?} pattern=({}) skip={:?} within={:?} columns={:?}",
+            "Match keys={:?} order={:?} pattern=({}) skip={:?}{within} define=[{}] measures=[{}]",
             self.partition_keys,
-            self.order,
-            pattern.collect::<Vec<_>>().join(" "),
+            self.order
+                .iter()
+                .map(|k| (k.column, k.descending))
+                .collect::<Vec<_>>(),
+            pattern.join(" "),
             self.skip,
-            self.within_ms,
-            columns.collect::<Vec<_>>(),
+            reads.collect::<Vec<_>>().join("; "),
+            self.columns(&self.measures),
         )
+    }
+
+    /// What the columns of a view are.
+    fn columns(&self, view: &MatchView) -> String {
+        let name = |variable: &Option<usize>| match variable {
+            Some(v) => self.pattern.get(*v).map_or("?", |e| e.name.as_str()),
+            None => "*",
+        };
+        let columns = view.columns.iter().map(|(column, _)| match column {
+            MatchColumn::Row { row, column } => {
+                let function = if row.is_from_first { "FIRST" } else { "LAST" };
+                format!(
+                    "{function}({}.${column}, {})",
+                    name(&row.variable),
+                    row.offset
+                )
+            }
+            MatchColumn::Aggregate { variable, call } => format!("{}.{call:?}", name(variable)),
+            MatchColumn::Time => "MATCH_ROWTIME".to_string(),
+        });
+        columns.collect::<Vec<_>>().join(", ")
     }
 }

@@ -426,12 +426,11 @@ impl Operator for MatchRecognize {
     }
 
     fn watermark(&mut self, watermark: i64, out: &mut dyn Output) -> Result<()> {
-        let is_due = match self.config.time {
-            MatchTime::Rowtime(_) => true,
-            MatchTime::Whole(_) => watermark == i64::MAX,
-            MatchTime::Proctime => false,
-        };
-        if is_due {
+        // Matches come with the last watermark: rows that come after one would be late further on.
+        if matches!(self.config.time, MatchTime::Whole(_)) && watermark < i64::MAX {
+            return Ok(());
+        }
+        if !self.is_proctime() {
             self.watermark = watermark;
             self.work(watermark, out)?;
         }
