@@ -123,22 +123,8 @@ impl FilesystemSource {
             options: options.format_options.clone(),
             batch_size: 1,
         };
-        // Wrong options of the format are refused before the job starts.
-        let reads_files = options.format.reads_files(&decode)?;
-        if !reads_files {
-            let mut decoder = options.format.create_decoder(&decode)?;
-            if request.dead_letters && !decoder.keep_rejected() {
-                return Err(no_letters(options.format.identifier()));
-            }
-        } else if request.dead_letters {
-            return Err(no_letters(options.format.identifier()));
-        }
-        let monitor = context.options.duration(&MONITOR_INTERVAL)?;
-        if monitor.is_some_and(|m| m.is_zero()) {
-            let message =
-                "option 'source.monitor-interval' is 0; it takes a duration such as '1 s'";
-            return Err(Error::user("INVALID_OPTION", message));
-        }
+        let reads_files = reads_files(&options, &decode, request.dead_letters)?;
+        let monitor_interval_ms = monitor_interval_ms(context)?;
         let file_predicates = file_predicates(&request.predicates, &in_file);
         let on_keys = key_predicates(&request.predicates, &key_places);
         let is_splittable = options.format.is_splittable_with(&options.format_options);
@@ -155,7 +141,7 @@ impl FilesystemSource {
                 partition_predicates: on_keys.into_iter().map(|(_, p)| p).collect(),
             },
             split_bytes: is_splittable.then_some(SPLIT_BYTES),
-            monitor_interval_ms: monitor.map(|m| m.as_millis() as i64),
+            monitor_interval_ms,
             plan: Arc::new(ScanPlan {
                 files: options.files,
                 format: options.format,
@@ -177,6 +163,32 @@ impl FilesystemSource {
             },
         })
     }
+}
+
+/// Whether the format reads files itself. Wrong options of it are refused before the job starts.
+fn reads_files(
+    options: &TableOptions,
+    decode: &DecodeRequest,
+    has_dead_letters: bool,
+) -> Result<bool> {
+    let reads_files = options.format.reads_files(decode)?;
+    let keeps_rejected = match reads_files {
+        true => false,
+        false => options.format.create_decoder(decode)?.keep_rejected(),
+    };
+    match has_dead_letters && !keeps_rejected {
+        true => Err(no_letters(options.format.identifier())),
+        false => Ok(reads_files),
+    }
+}
+
+fn monitor_interval_ms(context: &TableContext<'_>) -> Result<Option<i64>> {
+    let monitor = context.options.duration(&MONITOR_INTERVAL)?;
+    if monitor.is_some_and(|m| m.is_zero()) {
+        let message = "option 'source.monitor-interval' is 0; it takes a duration such as '1 s'";
+        return Err(Error::user("INVALID_OPTION", message));
+    }
+    Ok(monitor.map(|m| m.as_millis() as i64))
 }
 
 /// A record that spoils its file is no letter.
