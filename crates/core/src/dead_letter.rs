@@ -190,18 +190,17 @@ fn array_of(letters: &[DeadLetter]) -> Result<ArrayRef> {
     Ok(Arc::new(StructArray::try_new(declared, columns, None)?))
 }
 
-/// How many letters stand behind a batch's rows.
-pub fn num_letters(batch: &ChangelogBatch) -> usize {
-    let last = batch.rows().columns().last();
-    last.map_or(0, |column| column.len() - column.null_count())
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray;
     use arrow::datatypes::{Field, Int64Type};
 
     use super::*;
+
+    fn num_letters(batch: &ChangelogBatch) -> usize {
+        let last = batch.rows().columns().last();
+        last.map_or(0, |column| column.len() - column.null_count())
+    }
 
     #[test]
     fn letters_stand_behind_the_rows() {

@@ -1,10 +1,9 @@
 //! Parts a source's rows from its dead letters ([`flott_core::dead_letter`]).
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray, StructArray, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use flott_core::changelog::ChangelogBatch;
-use flott_core::dead_letter::num_letters;
 use flott_core::operator::{Operator, OperatorFactory, Output};
 use flott_core::{Error, Result};
 
@@ -34,30 +33,59 @@ impl DeadLetterSplit {
     }
 
     fn rows(&self, batch: &ChangelogBatch) -> Result<ChangelogBatch> {
-        let rows = batch.slice(0, batch.num_rows() - num_letters(batch));
+        let rows = match positions(batch, false)? {
+            Some(rows) => batch.take(&rows)?,
+            None => batch.clone(),
+        };
         let mut columns = rows.rows().columns().to_vec();
         columns.pop();
         Ok(rows.with_rows(self.batch(columns, rows.num_rows())?))
     }
 
-    fn letters(&self, batch: &ChangelogBatch, fields: &[usize]) -> Result<ChangelogBatch> {
-        let num_letters = num_letters(batch);
-        let last = batch.rows().columns().last();
-        let letters = last.and_then(|column| column.as_struct_opt());
-        let letters = letters.ok_or_else(|| Error::internal("a source without dead letters"))?;
-        let letters = letters.slice(batch.num_rows() - num_letters, num_letters);
+    fn letters(&self, batch: &ChangelogBatch, fields: &[usize]) -> Result<Option<ChangelogBatch>> {
+        let batch = match positions(batch, true)? {
+            Some(letters) if letters.is_empty() => return Ok(None),
+            Some(letters) => batch.take(&letters)?,
+            None => batch.clone(),
+        };
+        let letters = letters_of(&batch)?;
         let columns = fields.iter().map(|field| letters.column(*field).clone());
-        let rows = self.batch(columns.collect(), num_letters)?;
-        Ok(ChangelogBatch::insert_only(rows))
+        let rows = self.batch(columns.collect(), batch.num_rows())?;
+        Ok(Some(ChangelogBatch::insert_only(rows)))
     }
+}
+
+fn letters_of(batch: &ChangelogBatch) -> Result<&StructArray> {
+    let last = batch.rows().columns().last();
+    let letters = last.and_then(|column| column.as_struct_opt());
+    letters.ok_or_else(|| Error::internal("a source without dead letters"))
+}
+
+/// Where the letters are, or the rows; `None` when they are all. They stand in any order: batches
+/// may have been put together.
+fn positions(batch: &ChangelogBatch, are_letters: bool) -> Result<Option<UInt32Array>> {
+    let letters = letters_of(batch)?;
+    let num_letters = letters.len() - letters.null_count();
+    let num_wanted = if are_letters {
+        num_letters
+    } else {
+        letters.null_count()
+    };
+    if num_wanted == letters.len() {
+        return Ok(None);
+    }
+    let rows = (0..letters.len()).filter(|&row| letters.is_valid(row) == are_letters);
+    Ok(Some(rows.map(|row| row as u32).collect()))
 }
 
 impl Operator for DeadLetterSplit {
     fn process(&mut self, _: usize, batch: ChangelogBatch, out: &mut dyn Output) -> Result<()> {
         match &self.letters {
             None => out.emit(self.rows(&batch)?),
-            Some(_) if num_letters(&batch) == 0 => Ok(()),
-            Some(fields) => out.emit(self.letters(&batch, fields)?),
+            Some(fields) => match self.letters(&batch, fields)? {
+                Some(letters) => out.emit(letters),
+                None => Ok(()),
+            },
         }
     }
 
@@ -69,6 +97,7 @@ impl Operator for DeadLetterSplit {
 #[cfg(test)]
 mod tests {
     use arrow::array::Int64Array;
+    use arrow::compute::concat_batches;
     use flott_core::dead_letter::{self, DeadLetter, DeadLetters};
     use flott_core::schema::{Column, Schema};
     use flott_core::types::LogicalType;
@@ -92,6 +121,8 @@ mod tests {
             .complete(Some(ChangelogBatch::insert_only(rows)))
             .unwrap()
             .unwrap();
+        let twice = concat_batches(&both.schema(), [both.rows(), both.rows()]).unwrap();
+        let twice = ChangelogBatch::insert_only(twice);
         let place = |name: &str| {
             dead_letter::fields()
                 .iter()
@@ -102,21 +133,23 @@ mod tests {
             Column::new("reason", LogicalType::STRING.nullable()),
             Column::new("offset", LogicalType::BigInt.nullable()),
         ]);
-        let run = |config: DeadLetterSplit| {
+        let run = |batch: &ChangelogBatch, config: &DeadLetterSplit| {
             let mut collected = Collected::default();
             let mut operator = config.create().unwrap();
-            operator.process(0, both.clone(), &mut collected).unwrap();
+            operator.process(0, batch.clone(), &mut collected).unwrap();
             collected.take()
         };
-        let own = run(DeadLetterSplit {
+        let own = DeadLetterSplit {
             letters: None,
             schema: schema.to_arrow(),
-        });
-        assert_eq!(own, ["+I 1", "+I 2"]);
-        let sent = run(DeadLetterSplit {
+        };
+        assert_eq!(run(&both, &own), ["+I 1", "+I 2"]);
+        assert_eq!(run(&twice, &own), ["+I 1", "+I 2", "+I 1", "+I 2"]);
+        let sent = DeadLetterSplit {
             letters: Some(vec![place("reason"), place("offset")]),
             schema: wanted.to_arrow(),
-        });
-        assert_eq!(sent, ["+I why 7"]);
+        };
+        assert_eq!(run(&both, &sent), ["+I why 7"]);
+        assert_eq!(run(&twice, &sent), ["+I why 7", "+I why 7"]);
     }
 }
