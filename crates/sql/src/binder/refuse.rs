@@ -34,8 +34,9 @@ pub(super) fn refuse_null_arguments(name: &str, args: &[Expr]) -> Result<()> {
     let is_taken = match name {
         "COALESCE" => !args.iter().all(is_bare_null),
         "NULLIF" => !args.first().is_some_and(is_bare_null),
-        "ARRAY" | "MAP" | "ROW" | "TYPEOF" | "JSON_ARRAY" | "JSON_VALUE" | "JSON_QUERY"
-        | "JSON_EXISTS" => true,
+        "ARRAY" | "MAP" | "TYPEOF" | "JSON_ARRAY" | "JSON_VALUE" | "JSON_QUERY" | "JSON_EXISTS" => {
+            true
+        }
         _ => false,
     };
     match is_taken {

@@ -134,9 +134,8 @@ impl World {
             self.kill();
         }
         let kinds = match operation {
-            // A manifest is put whole or not at all: that is asked of every store. One that is torn
-            // all the same is removed by its process, if that lives.
-            Operation::Put if dies && path.ends_with("_manifest") => {
+            // A manifest is put whole or not at all: that is asked of every store.
+            Operation::Put if path.ends_with("_manifest") => {
                 [Fault::Before, Fault::After, Fault::After]
             }
             Operation::Put => [Fault::Before, Fault::After, Fault::Torn],
