@@ -120,18 +120,28 @@ fn enclose_values(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     while let Some(token) = rest.next() {
         let is_values = is_word(&token.token, "VALUES");
         out.push(token);
-        while is_values {
-            while let Some(space) = rest.next_if(|t| is_space(&t.token)) {
-                out.push(space);
-            }
-            enclose_row(&mut rest, &mut out);
-            match rest.next_if(|t| t.token == Token::Comma) {
-                Some(comma) => out.push(comma),
-                None => break,
-            }
+        if is_values {
+            enclose_rows(&mut rest, &mut out);
         }
     }
     out
+}
+
+/// Moves the rows of one VALUES over.
+fn enclose_rows(
+    rest: &mut std::iter::Peekable<impl Iterator<Item = TokenWithSpan>>,
+    out: &mut Vec<TokenWithSpan>,
+) {
+    loop {
+        while let Some(space) = rest.next_if(|t| is_space(&t.token)) {
+            out.push(space);
+        }
+        enclose_row(rest, out);
+        match rest.next_if(|t| t.token == Token::Comma) {
+            Some(comma) => out.push(comma),
+            None => return,
+        }
+    }
 }
 
 fn is_space(token: &Token) -> bool {

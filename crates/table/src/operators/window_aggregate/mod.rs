@@ -5,6 +5,7 @@ mod bounds;
 mod operator;
 mod runs;
 mod slicing;
+mod state;
 
 use arrow::datatypes::SchemaRef;
 use chrono_tz::Tz;
@@ -147,6 +148,6 @@ impl OperatorFactory for WindowAggregateConfig {
             self.input_is_retracting,
             &[],
         );
-        state_layout(operator::SLICES, &layout, false)
+        state_layout(state::SLICES, &layout, false)
     }
 }

@@ -8,7 +8,7 @@ use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::operator::{
-    Operator, OperatorContext, Output, StateRows, StateScope, StateSnapshot, StateTable,
+    Operator, OperatorContext, Output, StateScope, StateSnapshot, StateTable,
 };
 use flott_core::time::MIN_WATERMARK;
 use flott_core::{Error, Result};
@@ -18,16 +18,13 @@ use super::ahead::Ahead;
 use super::bounds::Bounds;
 use super::runs::{Run, for_each_slice, runs_of_bounds, runs_of_times};
 use super::slicing::{Slice, Slicing};
+use super::state::{SLICES, slice_keys};
 use super::{WindowAggregateConfig, WindowTime};
 use crate::aggregates::Phase;
-use crate::operators::aggregate_table::{
-    AggregateLayout, AggregateTable, additions, named_batch, state_batch,
-};
+use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, state_batch};
 use crate::operators::evaluate::{WallClock, batch_of, milliseconds};
 use crate::operators::local_phase::LocalPhase;
 
-/// Slices with their keys and partial states.
-pub(super) const SLICES: &str = "slices";
 /// How far windows have been sent.
 const PROGRESS: &str = "progress";
 /// Groups in a batch that is sent.
@@ -39,7 +36,7 @@ const MAX_SPARE_TABLES: usize = 2;
 
 pub(super) struct WindowAggregate {
     pub(super) config: WindowAggregateConfig,
-    layout: Arc<AggregateLayout>,
+    pub(super) layout: Arc<AggregateLayout>,
     pub(super) slicing: Slicing,
     wall: WallClock,
     context: Option<OperatorContext>,
@@ -55,7 +52,7 @@ pub(super) struct WindowAggregate {
     /// The watermark, or the processing time, up to which windows have closed.
     progress: i64,
     /// Keys in slices that have gone since the last snapshot, which told of them.
-    gone: ChangeTracker,
+    pub(super) gone: ChangeTracker,
 }
 
 impl WindowAggregate {
@@ -184,7 +181,7 @@ impl WindowAggregate {
         }
     }
 
-    fn slice_table(&mut self, slice: Slice) -> Result<&mut AggregateTable> {
+    pub(super) fn slice_table(&mut self, slice: Slice) -> Result<&mut AggregateTable> {
         if !self.slices.contains_key(&slice) {
             let table = self.empty_table()?;
             self.slices.insert(slice, table);
@@ -207,7 +204,7 @@ impl WindowAggregate {
         Ok(())
     }
 
-    fn max_parallelism(&self) -> usize {
+    pub(super) fn max_parallelism(&self) -> usize {
         self.context.as_ref().map_or(1, |c| c.max_parallelism)
     }
 
@@ -325,35 +322,6 @@ impl WindowAggregate {
         Ok(())
     }
 
-    /// Slices with their keys and partial states, or what has changed of them.
-    fn slices_table(&mut self) -> Result<StateTable> {
-        let max_parallelism = self.max_parallelism();
-        let says_changes = self.gone.is_on();
-        let mut rows = StateRows::default();
-        for (&slice, table) in &mut self.slices {
-            if !says_changes {
-                table.forget_changes();
-            }
-            let groups = table.groups_to_tell();
-            let mut columns = slice_keys(table, slice, &groups, max_parallelism);
-            columns.extend(table.key_states(&groups)?);
-            let mut names = ["key_group", "slice_start", "slice_end"]
-                .map(String::from)
-                .to_vec();
-            names.extend(self.layout.key_names());
-            names.extend(table.accumulators().state_names());
-            rows.push(named_batch(names, columns, groups.len())?);
-            table.told();
-        }
-        let gone = self.gone.take_removed();
-        self.gone.begin();
-        if !says_changes {
-            return Ok(StateTable::full(SLICES, StateScope::Keyed, rows));
-        }
-        let key_columns = 3 + self.layout.num_keys();
-        Ok(StateTable::delta(SLICES, key_columns, rows, gone))
-    }
-
     fn size_bytes(&self) -> usize {
         let tables = self.slices.values().chain(&self.spare);
         tables.map(AggregateTable::size_bytes).sum::<usize>() + self.ahead.size_bytes()
@@ -430,34 +398,6 @@ impl WindowAggregate {
         let states = batch_of(self.config.schema.clone(), columns, rows.num_rows())?;
         out.emit(ChangelogBatch::insert_only(states))
     }
-
-    fn restore_batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        // The local phase's state is not keyed.
-        let mut columns = batch.columns().to_vec();
-        if self.config.phase != Phase::Local {
-            let start_and_end = columns.drain(..3).skip(1).collect::<Vec<_>>();
-            columns.extend(start_and_end);
-        }
-        let width = columns.len() - 2;
-        let runs = runs_of_bounds(&columns[width], &columns[width + 1])?;
-        let picked = state_batch(columns, batch.num_rows())?;
-        for_each_slice(&picked, None, runs, |slice, rows, _| {
-            let table = self.slice_table(slice)?;
-            table.merge_columns(&rows.columns()[..width], rows.num_rows())
-        })
-    }
-}
-
-/// Key groups, start and end of a slice.
-fn slice_keys(
-    table: &AggregateTable,
-    slice: Slice,
-    groups: &[u32],
-    max_parallelism: usize,
-) -> Vec<ArrayRef> {
-    let bound = |ms: i64| -> ArrayRef { Arc::new(Int64Array::from_value(ms, groups.len())) };
-    let key_groups = table.key_groups(groups, max_parallelism);
-    vec![key_groups, bound(slice.start), bound(slice.end)]
 }
 
 /// Keys, partial states, start and end of a slice.
