@@ -2,7 +2,7 @@
 //! the same machine. Nothing is asserted; the figures are printed. Part of the tests only with
 //! `FLOTT_SPEED` set to the number of messages:
 //!
-//! `FLOTT_SPEED=5000000 cargo test --release -p flott-cli --test systems speed/`
+//! `FLOTT_SPEED=5000000 cargo test --release --workspace --test systems speed/`
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@
 use flott_core::Result;
 use flott_core::sink::Rollback;
 
+use super::compaction::COMPACTED;
 use super::sink::SinkPlan;
 use super::writer::{WriterState, prefix};
 
@@ -44,6 +45,8 @@ pub(super) fn retract(plan: &SinkPlan, rollback: &Rollback) -> Result<()> {
 
 /// Whether a file has come after the checkpoint that these writers' states are of.
 fn is_later(name: &str, writers: &[WriterState], later_attempts: &[String]) -> bool {
+    // A merged file has the name of its first part, and parts of one checkpoint only.
+    let name = name.strip_prefix(COMPACTED).unwrap_or(name);
     let numbers = |attempt_id: &str| -> Option<(usize, u64)> {
         let rest = name.strip_prefix(&prefix(attempt_id))?;
         let (subtask, number) = rest.split_once('-')?;
@@ -79,6 +82,8 @@ mod tests {
         assert!(!is("part-shop-a-1-0-1"));
         assert!(is("part-shop-a-1-0-2"));
         assert!(is("part-shop-a-1-1-0"));
+        assert!(is("compacted-part-shop-a-1-1-0"));
+        assert!(!is("compacted-part-shop-a-1-0-1"));
         // A writer that had ended has no more files.
         assert!(!is("part-shop-a-1-2-7"));
         assert!(is("part-shop-b-2-5-0"));
