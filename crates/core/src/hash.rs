@@ -94,6 +94,25 @@ where
     }
 }
 
+/// As [`hash_bytes`]. Equal views are equal texts: of a text that is repeated, as the names of few
+/// groups are, the hash is taken once.
+fn hash_texts(array: &StringViewArray, hashes: &mut [u64]) {
+    let views = array.views();
+    let mut last = None;
+    for (row, hash) in hashes.iter_mut().enumerate() {
+        if array.is_null(row) {
+            *hash = mix(*hash, NULL);
+            continue;
+        }
+        let of = (views[row], *hash);
+        *hash = match last {
+            Some((known, result)) if known == of => result,
+            _ => mix_bytes(*hash, array.value(row).as_bytes()),
+        };
+        last = Some((of, *hash));
+    }
+}
+
 fn hash_column(column: &ArrayRef, hashes: &mut [u64]) -> Result<()> {
     macro_rules! primitive {
         ($type:ty, $value:ident => $word:expr) => {{
@@ -138,8 +157,7 @@ fn hash_column(column: &ArrayRef, hashes: &mut [u64]) -> Result<()> {
             primitive!(Decimal128Type, v => mix(v as u64, (v >> 64) as u64))
         }
         DataType::Utf8View => {
-            let array = column.as_string_view();
-            hash_bytes(array, hashes, |row| array.value(row).as_bytes());
+            hash_texts(column.as_string_view(), hashes);
         }
         DataType::BinaryView => {
             let array = column.as_binary_view();
@@ -248,6 +266,25 @@ mod tests {
         let first = hashes_of(&[numbers.clone(), texts.clone()]);
         assert_eq!(first, hashes_of(&[numbers, texts]));
         assert_eq!(first[0], 17964620770676955268);
+    }
+
+    #[test]
+    fn repeated_texts_hash_as_single_ones() {
+        let texts = [
+            Some("day"),
+            Some("day"),
+            None,
+            Some("day"),
+            Some("a text that is long"),
+        ];
+        let all: ArrayRef = Arc::new(StringViewArray::from(texts.to_vec()));
+        // Rows with equal texts and unequal keys before them.
+        let before: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 2, 2, 2]));
+        let whole = hashes_of(&[before.clone(), all.clone()]);
+        for row in 0..texts.len() {
+            let alone = hashes_of(&[before.slice(row, 1), all.slice(row, 1)]);
+            assert_eq!(alone[0], whole[row]);
+        }
     }
 
     #[test]
