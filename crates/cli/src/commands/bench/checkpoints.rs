@@ -62,7 +62,7 @@ pub struct CheckpointArgs {
 /// How often a job is looked at.
 const TICK: Duration = Duration::from_millis(2);
 /// The job that is restored would go on so many times as long: it is not to end before that.
-const EVENTS_LEFT: u64 = 10;
+const EVENTS_LEFT: u64 = 1_000;
 
 /// What one query has shown.
 #[derive(Debug)]
