@@ -83,6 +83,35 @@ impl LocalFolder {
             Err(error) => Err(failed(&file, &error)),
         }
     }
+
+    /// Removes what was left in a folder by writes that were never done, where `is_left` says so of
+    /// the name that they were to have.
+    ///
+    /// # Errors
+    /// An external error that names the file.
+    pub fn remove_unfinished(&self, path: &Path, is_left: impl Fn(&str) -> bool) -> Result<()> {
+        let folder = self.file(path);
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|e| failed(&folder, &e))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(|e| failed(&folder, &e))?;
+            let name = entry.file_name();
+            let Some((wanted, number)) = name.to_str().and_then(|n| n.rsplit_once('#')) else {
+                continue;
+            };
+            if number.bytes().all(|b| b.is_ascii_digit()) && is_left(wanted) {
+                match fs::remove_file(entry.path()) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(failed(&entry.path(), &error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes the folder of a file, and gives every folder that holds a new name then.
@@ -176,6 +205,18 @@ mod tests {
         assert_eq!(fs::read(folder.path().join("c/d")).unwrap(), b"1");
         assert_eq!(names(&folder.path().join("c")), ["d"]);
         Ok(())
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["1-2#7", "1-2", "2-2#8", "1-3#x"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let local = LocalFolder::new(folder.path());
+        local.remove_unfinished(&Path::from(""), |name| name.starts_with("1-"))?;
+        assert_eq!(names(folder.path()), ["1-2", "1-3#x", "2-2#8"]);
+        local.remove_unfinished(&Path::from("nowhere"), |_| true)
     }
 
     #[test]

@@ -265,6 +265,18 @@ impl StoragePlace {
         wait_for(put)?
     }
 
+    /// Removes what writes that were never done have left in a folder, where `is_left` says so of
+    /// the name that they were to have. Only folders on disks have such files.
+    ///
+    /// # Errors
+    /// An external error that names the file.
+    pub fn remove_unfinished(&self, folder: &str, is_left: impl Fn(&str) -> bool) -> Result<()> {
+        match &self.local {
+            Some(local) => local.remove_unfinished(&self.path(folder), is_left),
+            None => Ok(()),
+        }
+    }
+
     /// An object's bytes; `None` when there is no such object.
     ///
     /// # Errors

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::random::Random;
 
-pub const NUM_ROWS: u64 = 100_000;
+pub const NUM_ROWS: u64 = 400_000;
 const NUM_FILES: u64 = 100;
 /// Event time between two rows; all rows lie within one day.
-const STEP_MS: u64 = 800;
+const STEP_MS: u64 = 200;
 /// How much a row may be older than the one before: less than the watermarks' delay.
 const DISORDER_MS: u64 = 20_000;
 

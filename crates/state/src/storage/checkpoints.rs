@@ -319,6 +319,9 @@ impl CheckpointStore {
         let older = self.attempts()?.into_iter().filter(|&n| n < kept);
         unused.extend(older.map(|n| format!("{ATTEMPTS}/{n}")));
         self.place.delete_all(unused)?;
+        self.place.remove_unfinished(SHARED, |name| {
+            attempt_of(&format!("{SHARED}/{name}")).is_some_and(&is_over)
+        })?;
         Ok(num_unused)
     }
 

@@ -140,7 +140,7 @@ fn rows_without_a_match_are_taken_back_through_the_chain() {
     );
     assert_eq!(
         run(0, "-D | NULL | 6\n-D | 1 | 5"),
-        ["-D 1 5 1 3 1 7".to_string(), alone("-D", "NULL 6")]
+        [alone("-D", "NULL 6"), "-D 1 5 1 3 1 7".to_string()]
     );
 }
 
