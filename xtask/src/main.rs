@@ -6,6 +6,7 @@ mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -41,11 +42,12 @@ enum Task {
     Systems { name: String },
     /// Write the pages about connectors and formats from their lists of options.
     Docs,
-    /// The long forms of tests: simulated jobs with faults, kills of jobs between files, then 50
-    /// kills of a job between Kafka topics and 10 restarts of the broker.
+    /// The long forms of tests: property tests with new cases, simulated jobs with faults, kills
+    /// of jobs between files, then 50 kills of a job between Kafka topics and 10 restarts of the
+    /// broker.
     Soak {
-        /// The one seed that is simulated, and the seed of the jobs between files; with it a
-        /// failure comes again.
+        /// The one seed that is simulated, and the seed of the property tests and of the jobs
+        /// between files; with it a failure comes again.
         #[arg(long)]
         seed: Option<u64>,
         /// Seeds that are simulated without one of them being given.
@@ -98,7 +100,27 @@ fn main() -> Result<()> {
     }
 }
 
+/// Property tests with cases that no run had before; a failure prints the seed of its case.
+fn new_properties(root: &Path, seed: Option<u64>) -> Result<()> {
+    let now = || Ok(UNIX_EPOCH.elapsed()?.as_secs());
+    let seed = seed.map_or_else(now, anyhow::Ok)?.to_string();
+    println!("property tests with PROPTEST_RNG_SEED={seed}");
+    let args = ["test", "--release", "--workspace", "--lib"];
+    let of_formats = [
+        "formats",
+        "round_trip",
+        "avro",
+        "orc",
+        "parquet",
+        "protobuf",
+    ];
+    let targets = of_formats.iter().flat_map(|name| ["--test", name]);
+    let args: Vec<&str> = args.into_iter().chain(targets).collect();
+    run(root, "cargo", &args, &[("PROPTEST_RNG_SEED", &seed)])
+}
+
 fn soak(root: &Path, seed: Option<u64>, seeds: u64, kills: u64) -> Result<()> {
+    new_properties(root, seed)?;
     let simulated = match seed {
         Some(seed) => ("FLOTT_SIM_SEED", seed.to_string()),
         None => ("FLOTT_SIM_SEEDS", seeds.to_string()),

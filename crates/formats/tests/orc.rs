@@ -1,11 +1,10 @@
-//! `orc` by its public face: files of Flink's and Arrow's writers, and of orc-rust's.
+//! `orc` by its public face: files of Flink's and Arrow's writers.
 
 mod support;
 
 use std::io::Read;
 
 use arrow::compute::concat_batches;
-use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use flott_core::schema::Schema;
 use flott_core::source::{FieldPath, FieldPredicate, PredicateValue};
@@ -78,6 +77,23 @@ fn flink_schema() -> Schema {
     ])
 }
 
+/// The table that tests/data/orc/arrow_zstd.orc was written from.
+fn arrow_schema() -> Schema {
+    let item = row(&[("k", T::Int), ("v", T::STRING)]);
+    schema(&[
+        ("id", T::BigInt),
+        ("instant", T::TimestampLtz(6)),
+        ("plain", T::Timestamp(3)),
+        ("name", T::STRING),
+        ("deep", array(array(item))),
+        ("amount", T::Decimal(20, 3)),
+    ])
+}
+
+fn stripes_schema() -> Schema {
+    schema(&[("n", T::Int), ("s", T::STRING)])
+}
+
 const FLINK_FILES: [&str; 5] = [
     "flink_zlib.orc",
     "flink_none.orc",
@@ -114,15 +130,7 @@ fn flinks_files_are_read_as_flink_wrote_them() {
 
 #[test]
 fn files_of_arrows_writer_are_read() {
-    let item = row(&[("k", T::Int), ("v", T::STRING)]);
-    let schema = schema(&[
-        ("id", T::BigInt),
-        ("instant", T::TimestampLtz(6)),
-        ("plain", T::Timestamp(3)),
-        ("name", T::STRING),
-        ("deep", array(array(item))),
-        ("amount", T::Decimal(20, 3)),
-    ]);
+    let schema = arrow_schema();
     let expected = json_rows("arrow.jsonl.gz", &schema);
     let found = read_all(&schema, &data("arrow_zstd.orc"), 1000);
     assert_eq!(found, expected);
@@ -162,7 +170,7 @@ fn fields_inside_rows_and_missing_columns() {
 #[test]
 fn stripes_without_wanted_rows_are_left_out() {
     // 10,000 rows in stripes of 5120 and 4880: numbers, and texts that begin with them.
-    let schema = schema(&[("n", T::Int), ("s", T::STRING)]);
+    let schema = stripes_schema();
     let request = request(&schema, &options(&[]));
     let file = data("flink_stripes.orc");
     let rows_with = |column: usize, value: PredicateValue| {
@@ -193,62 +201,23 @@ fn types_that_do_not_fit_are_refused_by_name() {
     assert_eq!(error.code(), "MALFORMED_FILE");
 }
 
-/// What orc-rust's writer can write.
-fn holds(logical: &T) -> bool {
-    matches!(
-        logical,
-        T::Boolean
-            | T::TinyInt
-            | T::SmallInt
-            | T::Int
-            | T::BigInt
-            | T::Float
-            | T::Double
-            | T::Date
-            | T::VarChar(_)
-            | T::VarBinary(_)
-    )
-}
-
-fn orc_file(batch: &RecordBatch) -> Vec<u8> {
-    let columns = batch
-        .columns()
-        .iter()
-        .map(|column| match column.data_type() {
-            DataType::Utf8View => arrow::compute::cast(column, &DataType::Utf8).unwrap(),
-            DataType::BinaryView => arrow::compute::cast(column, &DataType::Binary).unwrap(),
-            _ => column.clone(),
-        });
-    let schema = batch.schema();
-    let names = schema.fields().iter().map(|f| f.name().clone());
-    let named = names
-        .zip(columns)
-        .map(|(name, column)| (name, column, true));
-    let batch = RecordBatch::try_from_iter_with_nullable(named).unwrap();
-    let mut out = Vec::new();
-    let mut writer = orc_rust::ArrowWriterBuilder::new(&mut out, batch.schema())
-        .with_stripe_byte_size(4000)
-        .try_build()
-        .unwrap();
-    for from in (0..batch.num_rows()).step_by(50) {
-        let rows = 50.min(batch.num_rows() - from);
-        writer.write(&batch.slice(from, rows)).unwrap();
-    }
-    writer.close().unwrap();
-    out
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
 
     #[test]
-    fn files_are_read_in_any_pieces_and_on_from_anywhere(seed: u64, pieces in 1u64..4, stop in 0usize..20) {
-        let mut random = Random(seed);
-        let schema = random_schema(&mut random, &holds);
-        let batch = random_batch(&mut random, &schema, 1000);
-        let file = orc_file(&batch);
+    fn files_are_read_in_any_pieces_and_on_from_anywhere(
+        (name, schema) in prop_oneof![
+            (0usize..5).prop_map(|place| (FLINK_FILES[place], flink_schema())),
+            Just(("arrow_zstd.orc", arrow_schema())),
+            Just(("flink_stripes.orc", stripes_schema())),
+        ],
+        batch_size in 1usize..400,
+        pieces in 1u64..5,
+        stop in 0usize..20,
+    ) {
+        let file = data(name);
         let mut request = request(&schema, &options(&[]));
-        request.batch_size = 61;
+        request.batch_size = batch_size;
         let size = file.len() as u64;
         let mut read = Vec::new();
         for piece in 0..pieces {
@@ -260,7 +229,8 @@ proptest! {
             let rest = scan(&file, start, end, Some(reader.position()));
             read.extend(read_file("orc", &request, rest).unwrap());
         }
-        prop_assert_eq!(concat_batches(&batch.schema(), &read).unwrap(), batch);
+        let read = concat_batches(&schema.to_arrow(), &read).unwrap();
+        prop_assert_eq!(read, read_all(&schema, &file, 100_000));
     }
 
     #[test]
