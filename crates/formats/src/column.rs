@@ -496,24 +496,22 @@ fn finish_timestamps(
     precision: u8,
     kind: TimestampKind,
 ) -> ArrayRef {
-    let zone = (kind == TimestampKind::LocalZone).then(|| Arc::<str>::from("UTC"));
-    let values = column.finish();
-    match flott_core::types::arrow_time_unit(precision) {
-        TimeUnit::Nanosecond => Arc::new(
-            values
-                .reinterpret_cast::<TimestampNanosecondType>()
-                .with_timezone_opt(zone),
-        ),
-        TimeUnit::Microsecond => Arc::new(
-            values
-                .reinterpret_cast::<TimestampMicrosecondType>()
-                .with_timezone_opt(zone),
-        ),
-        _ => Arc::new(
-            values
-                .reinterpret_cast::<TimestampMillisecondType>()
-                .with_timezone_opt(zone),
-        ),
+    let has_zone = kind == TimestampKind::LocalZone;
+    let unit = flott_core::types::arrow_time_unit(precision);
+    timestamp_array(&column.finish(), unit, has_zone)
+}
+
+/// Numbers of this unit since 1970 as timestamps, in UTC when they are points in time.
+pub(crate) fn timestamp_array(values: &Int64Array, unit: TimeUnit, has_zone: bool) -> ArrayRef {
+    fn of<T: ArrowTimestampType>(values: &Int64Array, zone: Option<Arc<str>>) -> ArrayRef {
+        Arc::new(values.reinterpret_cast::<T>().with_timezone_opt(zone))
+    }
+    let zone = has_zone.then(|| Arc::from("UTC"));
+    match unit {
+        TimeUnit::Nanosecond => of::<TimestampNanosecondType>(values, zone),
+        TimeUnit::Microsecond => of::<TimestampMicrosecondType>(values, zone),
+        TimeUnit::Millisecond => of::<TimestampMillisecondType>(values, zone),
+        TimeUnit::Second => of::<TimestampSecondType>(values, zone),
     }
 }
 

@@ -14,6 +14,7 @@ mod protobuf;
 mod random_access;
 mod raw;
 mod records;
+mod statistics;
 mod temporal;
 mod value;
 

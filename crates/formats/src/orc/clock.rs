@@ -1,11 +1,11 @@
 //! Timestamps of a stripe: seconds since 2015 on the writer's clock, and nanoseconds.
 
-use std::sync::Arc;
-
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::*;
 use flott_core::text::zone::ZoneCursor;
 use flott_core::{Error, Result};
+
+use crate::column::timestamp_array;
 
 /// Timestamps count from the begin of 2015 in the writer's zone.
 const EPOCH_SECONDS: i64 = 1_420_070_400;
@@ -76,29 +76,7 @@ impl Clock {
 
     /// The column of these values.
     pub fn array(&self, values: Int64Array) -> ArrayRef {
-        let zone = self.has_zone.then(|| Arc::<str>::from("UTC"));
-        match self.unit {
-            TimeUnit::Nanosecond => Arc::new(
-                values
-                    .reinterpret_cast::<TimestampNanosecondType>()
-                    .with_timezone_opt(zone),
-            ),
-            TimeUnit::Microsecond => Arc::new(
-                values
-                    .reinterpret_cast::<TimestampMicrosecondType>()
-                    .with_timezone_opt(zone),
-            ),
-            TimeUnit::Millisecond => Arc::new(
-                values
-                    .reinterpret_cast::<TimestampMillisecondType>()
-                    .with_timezone_opt(zone),
-            ),
-            TimeUnit::Second => Arc::new(
-                values
-                    .reinterpret_cast::<TimestampSecondType>()
-                    .with_timezone_opt(zone),
-            ),
-        }
+        timestamp_array(&values, self.unit, self.has_zone)
     }
 }
 

@@ -20,6 +20,7 @@ use super::tail::{
     Kind, Range, StreamInfo, StreamKind, StripeFooter, StripeInfo, Tail, Type, stream_bytes,
 };
 use crate::conform::{WantedField, wanted_fields};
+use crate::statistics::comparable;
 
 /// Streams that are so near to each other are read at once.
 const MAX_GAP_BYTES: u64 = 64 << 10;
@@ -342,15 +343,9 @@ fn predicates(
     request: &DecodeRequest,
     types: &[Type],
 ) -> Vec<(usize, Vec<PredicateValue>)> {
-    let usable = offered.iter().filter_map(|predicate| {
-        let [column] = predicate.field.0.as_slice() else {
-            return None;
-        };
-        let column = request.schema.columns().get(*column)?;
-        let logical = &column.data_type.logical;
-        let is_plain = logical.is_integer() || matches!(logical, LogicalType::VarChar(_));
-        let child = child_named(types.first()?, &column.name)?;
-        is_plain.then(|| (child, predicate.values.clone()))
+    let usable = comparable(offered, request).filter_map(|(name, values)| {
+        let child = child_named(types.first()?, name)?;
+        Some((child, values.to_vec()))
     });
     usable.collect()
 }

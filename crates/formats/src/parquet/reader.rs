@@ -10,7 +10,6 @@ use bytes::{Buf, Bytes};
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::{DecodeRequest, FileInput, FileReader, FileScan};
 use flott_core::source::{FieldPredicate, PredicateValue};
-use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -26,6 +25,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use crate::conform::{WantedField, wanted_fields};
 use crate::random_access::{InputRead, guarded, read_bytes};
+use crate::statistics::comparable;
 
 fn malformed(error: ParquetError) -> Error {
     let message = match error {
@@ -354,22 +354,12 @@ fn predicates(
     request: &DecodeRequest,
     schema: &SchemaDescriptor,
 ) -> Vec<Predicate> {
-    let usable = offered.iter().filter_map(|predicate| {
-        let [column] = predicate.field.0.as_slice() else {
-            return None;
-        };
-        let column = request.schema.columns().get(*column)?;
-        let logical = &column.data_type.logical;
-        let is_plain = logical.is_integer() || matches!(logical, LogicalType::VarChar(_));
+    let usable = comparable(offered, request).filter_map(|(name, values)| {
         let leaf = schema.columns().iter().position(|leaf| {
-            leaf.path().parts().len() == 1
-                && leaf.name() == column.name
-                && leaf.max_rep_level() == 0
+            leaf.path().parts().len() == 1 && leaf.name() == name && leaf.max_rep_level() == 0
         })?;
-        is_plain.then(|| Predicate {
-            leaf,
-            values: predicate.values.clone(),
-        })
+        let values = values.to_vec();
+        Some(Predicate { leaf, values })
     });
     usable.collect()
 }
