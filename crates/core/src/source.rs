@@ -130,6 +130,32 @@ pub trait SplitEnumerator: Send {
     fn snapshot(&self) -> Result<Vec<u8>>;
 }
 
+/// Hands out a table's only split, once.
+pub struct OneSplit {
+    /// `None` once it has been handed out.
+    split: Option<Split>,
+}
+
+impl OneSplit {
+    /// `restored` as [`TableSource::create_enumerator`] takes it.
+    pub fn new(split: Split, restored: Option<&[u8]>) -> Self {
+        let is_given = restored == Some(&[1]);
+        Self {
+            split: (!is_given).then_some(split),
+        }
+    }
+}
+
+impl SplitEnumerator for OneSplit {
+    fn next_split(&mut self, _subtask: usize, _now_ms: i64) -> Result<SplitPoll> {
+        Ok(self.split.take().map_or(SplitPoll::End, SplitPoll::Split))
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        Ok(vec![u8::from(self.split.is_none())])
+    }
+}
+
 /// Hands splits from the job's enumerator to a reader.
 pub trait SplitProvider: Send + Sync {
     fn next_split(&self, subtask: usize) -> Result<SplitPoll>;

@@ -9,8 +9,8 @@ use flott_core::options::{OptionDef, Options};
 use flott_core::schema::Schema;
 use flott_core::sink::TableSink;
 use flott_core::source::{
-    FieldPath, ReaderContext, ScanRequest, SourcePoll, SourceReader, Split, SplitEnumerator,
-    SplitPoll, SplitProvider, TableSource, extract_field, fields_schema,
+    FieldPath, OneSplit, ReaderContext, ScanRequest, SourcePoll, SourceReader, Split,
+    SplitEnumerator, SplitPoll, SplitProvider, TableSource, extract_field, fields_schema,
 };
 use flott_core::{Error, Result};
 use flott_sql::session::jobs::{STATE_CONNECTOR, StateOf};
@@ -92,8 +92,11 @@ impl TableSource for StateSource {
         _: usize,
         restored: Option<&[u8]>,
     ) -> Result<Box<dyn SplitEnumerator>> {
-        let is_given = restored.is_some_and(|bytes| bytes == [1]);
-        Ok(Box::new(OneSplit { is_given }))
+        let split = Split {
+            id: "state".into(),
+            bytes: Vec::new(),
+        };
+        Ok(Box::new(OneSplit::new(split, restored)))
     }
 
     fn create_reader(&self, context: ReaderContext) -> Result<Box<dyn SourceReader>> {
@@ -107,27 +110,6 @@ impl TableSource for StateSource {
             splits: context.splits,
             rows: None,
         }))
-    }
-}
-
-/// The table is one split.
-struct OneSplit {
-    is_given: bool,
-}
-
-impl SplitEnumerator for OneSplit {
-    fn next_split(&mut self, _: usize, _: i64) -> Result<SplitPoll> {
-        Ok(match std::mem::replace(&mut self.is_given, true) {
-            true => SplitPoll::End,
-            false => SplitPoll::Split(Split {
-                id: "state".into(),
-                bytes: Vec::new(),
-            }),
-        })
-    }
-
-    fn snapshot(&self) -> Result<Vec<u8>> {
-        Ok(vec![u8::from(self.is_given)])
     }
 }
 

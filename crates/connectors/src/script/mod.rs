@@ -17,8 +17,8 @@ use flott_core::options::{OptionDef, OptionType};
 use flott_core::schema::Schema;
 use flott_core::sink::TableSink;
 use flott_core::source::{
-    FieldPath, ReaderContext, ScanRequest, SourcePoll, SourceReader, Split, SplitEnumerator,
-    SplitPoll, TableSource, Waker, extract_field, fields_schema,
+    FieldPath, OneSplit, ReaderContext, ScanRequest, SourcePoll, SourceReader, Split,
+    SplitEnumerator, SplitPoll, TableSource, Waker, extract_field, fields_schema,
 };
 use flott_core::{Error, Result};
 use parking_lot::Mutex;
@@ -236,9 +236,7 @@ impl TableSource for ScriptSource {
     ) -> Result<Box<dyn SplitEnumerator>> {
         // Known from now on, so that nobody takes the table for read before its reader begins.
         self.hub.add_reader(&self.table, self.progress.clone());
-        Ok(Box::new(OneSplit {
-            is_taken: restored == Some(&[1]),
-        }))
+        Ok(Box::new(OneSplit::new(encode(0), restored)))
     }
 
     fn create_reader(&self, context: ReaderContext) -> Result<Box<dyn SourceReader>> {
@@ -256,23 +254,6 @@ impl TableSource for ScriptSource {
             progress: self.progress.clone(),
             context,
         }))
-    }
-}
-
-struct OneSplit {
-    is_taken: bool,
-}
-
-impl SplitEnumerator for OneSplit {
-    fn next_split(&mut self, _subtask: usize, _now_ms: i64) -> Result<SplitPoll> {
-        if std::mem::replace(&mut self.is_taken, true) {
-            return Ok(SplitPoll::End);
-        }
-        Ok(SplitPoll::Split(encode(0)))
-    }
-
-    fn snapshot(&self) -> Result<Vec<u8>> {
-        Ok(vec![u8::from(self.is_taken)])
     }
 }
 
