@@ -66,30 +66,23 @@ impl OperatorFactory for DeduplicateConfig {
             }
             (Some(column), Keep::Last) => Choice::GreatestTime(column),
         };
-        Ok(Box::new(RowOfKey {
-            sends_every_version: self.sends_every_version,
-            ..RowOfKey::new(
-                choice,
-                &self.partition_columns,
-                self.emits_update_before,
-                &self.schema,
-            )?
-        }))
+        Ok(Box::new(RowOfKey::new(
+            choice,
+            &self.partition_columns,
+            (self.emits_update_before, self.sends_every_version),
+            &self.schema,
+        )?))
     }
+
     fn state_layout(&self) -> Result<Option<StateLayout>> {
+        let rows = |table| rows_layout(&[(table, &self.schema)], true);
         let keys = |table| keys_layout(table, &self.schema, &self.partition_columns);
-        let mut layout = match (self.rowtime_column, self.keep) {
-            (None, Keep::First) => StateLayout::default(),
-            (Some(_), Keep::First) => rows_layout(&[(first_row::WAITING, &self.schema)], true),
-            (_, Keep::Last) => rows_layout(&[(ROWS, &self.schema)], true),
+        let (mut layout, keys) = match (self.rowtime_column, self.keep) {
+            (None, Keep::First) => (StateLayout::default(), Some(keys(KEYS))),
+            (Some(_), Keep::First) => (rows(first_row::WAITING), Some(keys(first_row::SENT))),
+            (_, Keep::Last) => (rows(ROWS), None),
         };
-        layout
-            .tables
-            .extend(match (self.rowtime_column, self.keep) {
-                (None, Keep::First) => Some(keys(KEYS)),
-                (Some(_), Keep::First) => Some(keys(first_row::SENT)),
-                (_, Keep::Last) => None,
-            });
+        layout.tables.extend(keys);
         Ok(Some(layout))
     }
 }
@@ -111,15 +104,12 @@ pub struct ChangelogNormalizeConfig {
 
 impl OperatorFactory for ChangelogNormalizeConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        Ok(Box::new(RowOfKey {
-            sends_every_version: self.sends_every_version,
-            ..RowOfKey::new(
-                Choice::Latest,
-                &self.key_columns,
-                self.emits_update_before,
-                &self.schema,
-            )?
-        }))
+        Ok(Box::new(RowOfKey::new(
+            Choice::Latest,
+            &self.key_columns,
+            (self.emits_update_before, self.sends_every_version),
+            &self.schema,
+        )?))
     }
 }
 
@@ -273,13 +263,13 @@ impl RowOfKey {
     fn new(
         choice: Choice,
         key_columns: &[usize],
-        emits_update_before: bool,
+        (emits_update_before, sends_every_version): (bool, bool),
         schema: &SchemaRef,
     ) -> Result<Self> {
         Ok(Self {
             choice,
             emits_update_before,
-            sends_every_version: false,
+            sends_every_version,
             schema: schema.clone(),
             partitions: Partitions::new(schema, key_columns)?,
             store: RowStore::new(schema.clone()),
