@@ -7,8 +7,6 @@ use arrow::array::Array;
 use arrow::compute::FilterBuilder;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
 use flott_core::Result;
@@ -16,7 +14,7 @@ use flott_core::changelog::ChangelogBatch;
 use flott_core::operator::{Operator, OperatorFactory, Output};
 use flott_core::time::{MIN_WATERMARK, after_watermark};
 
-use super::evaluate::{batch_of, evaluate_all, evaluate_predicate, expression_error};
+use super::evaluate::{batch_of, evaluate_all, evaluate_predicate, move_columns};
 
 /// Filters rows, then computes the output's columns; row kinds travel along.
 ///
@@ -97,20 +95,6 @@ impl Narrowed {
         let rows = append_columns(rows, &self.shared)?;
         batch_of(schema.clone(), evaluate_all(projection, &rows)?, num_rows)
     }
-}
-
-fn move_columns(
-    expr: &Arc<dyn PhysicalExpr>,
-    position: impl Fn(usize) -> usize,
-) -> Result<Arc<dyn PhysicalExpr>> {
-    let moved = expr.clone().transform_up(|node| {
-        let Some(column) = node.downcast_ref::<Column>() else {
-            return Ok(Transformed::no(node));
-        };
-        let new = Column::new(column.name(), position(column.index()));
-        Ok(Transformed::yes(Arc::new(new) as Arc<dyn PhysicalExpr>))
-    });
-    Ok(moved.map_err(expression_error)?.data)
 }
 
 /// Appends a column for each expression. Each sees the columns before it.
@@ -204,7 +188,7 @@ mod tests {
     use super::*;
     use crate::operators::collect::{Collected, batch, ints, names, texts};
     use datafusion_expr::Operator as Op;
-    use datafusion_physical_expr::expressions::{BinaryExpr, col, lit};
+    use datafusion_physical_expr::expressions::{BinaryExpr, Column, col, lit};
 
     fn input() -> ChangelogBatch {
         batch(

@@ -1,8 +1,10 @@
 //! Evaluation of physical expressions, and times and wall-clock times as milliseconds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::{
     DataType, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType,
@@ -11,6 +13,9 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use datafusion_common::DataFusionError;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
 use flott_core::{Error, Result};
 
@@ -43,6 +48,50 @@ pub(crate) fn evaluate_predicate(
         .as_boolean_opt()
         .cloned()
         .ok_or_else(|| Error::internal(format!("predicate {expr} is not BOOLEAN")))
+}
+
+/// As [`evaluate_predicate`], without NULLs.
+pub(crate) fn evaluate_matches(
+    expr: &dyn PhysicalExpr,
+    rows: &RecordBatch,
+) -> Result<BooleanArray> {
+    let matches = evaluate_predicate(expr, rows)?;
+    Ok(match matches.null_count() {
+        0 => matches,
+        _ => prep_null_mask_filter(&matches),
+    })
+}
+
+/// The expression with its columns at other positions.
+///
+/// # Errors
+/// An internal error when it cannot be rewritten.
+pub(crate) fn move_columns(
+    expr: &Arc<dyn PhysicalExpr>,
+    position: impl Fn(usize) -> usize,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let moved = expr.clone().transform_up(|node| {
+        let Some(column) = node.downcast_ref::<Column>() else {
+            return Ok(Transformed::no(node));
+        };
+        let new = Column::new(column.name(), position(column.index()));
+        Ok(Transformed::yes(Arc::new(new) as Arc<dyn PhysicalExpr>))
+    });
+    Ok(moved.map_err(expression_error)?.data)
+}
+
+/// The columns that an expression reads, ascending, and the expression over these alone.
+///
+/// # Errors
+/// As [`move_columns`].
+pub(crate) fn over_own_columns(
+    expr: &Arc<dyn PhysicalExpr>,
+) -> Result<(Vec<usize>, Arc<dyn PhysicalExpr>)> {
+    let used = collect_columns(expr).into_iter().map(|c| c.index());
+    let used: BTreeSet<usize> = used.collect();
+    let used: Vec<usize> = used.into_iter().collect();
+    let moved = move_columns(expr, |column| used.partition_point(|&c| c < column))?;
+    Ok((used, moved))
 }
 
 /// The columns that these expressions give over the rows of a batch.

@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, UInt32Array, new_null_array};
 use arrow::compute::kernels::cmp::eq;
-use arrow::compute::{
-    concat_batches, is_null, or_kleene, prep_null_mask_filter, take, take_record_batch,
-};
+use arrow::compute::{concat_batches, is_null, or_kleene, take, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
 use flott_core::Result;
 use flott_core::changelog::{ChangelogBatch, RowKind};
@@ -18,7 +14,7 @@ use flott_core::operator::Output;
 
 use super::keys::SideName;
 use super::{JoinInputs, JoinKind};
-use crate::operators::evaluate::{batch_of, evaluate_predicate, expression_error};
+use crate::operators::evaluate::{batch_of, evaluate_matches, over_own_columns};
 use crate::operators::rows::RowStore;
 
 /// Pairs are made, checked and sent in batches of at most this many.
@@ -63,30 +59,14 @@ struct Residual {
 impl Residual {
     fn new(expr: &Arc<dyn PhysicalExpr>, inputs: &JoinInputs) -> Result<Self> {
         let num_left = inputs.left_schema.fields().len();
-        let mut used = std::collections::BTreeSet::new();
-        expr.apply(|e| {
-            if let Some(column) = e.downcast_ref::<Column>() {
-                used.insert(column.index());
-            }
-            Ok(datafusion_common::tree_node::TreeNodeRecursion::Continue)
-        })
-        .map_err(expression_error)?;
-        let used: Vec<usize> = used.into_iter().collect();
-        let moved = expr.clone().transform(|e| {
-            let Some(column) = e.downcast_ref::<Column>() else {
-                return Ok(Transformed::no(e));
-            };
-            let index = used.partition_point(|&c| c < column.index());
-            let column = Column::new(column.name(), index);
-            Ok(Transformed::yes(Arc::new(column) as Arc<dyn PhysicalExpr>))
-        });
+        let (used, expr) = over_own_columns(expr)?;
         let (left, right): (Vec<usize>, Vec<usize>) = used.iter().partition(|&&c| c < num_left);
         let right: Vec<usize> = right.into_iter().map(|c| c - num_left).collect();
         let fields = left.iter().map(|&c| inputs.left_schema.fields()[c].clone());
         let of_right = right.iter();
         let fields = fields.chain(of_right.map(|&c| inputs.right_schema.fields()[c].clone()));
         Ok(Self {
-            expr: moved.map_err(expression_error)?.data,
+            expr,
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             left,
             right,
@@ -97,11 +77,7 @@ impl Residual {
         let mut columns = left.columns(&self.left)?;
         columns.extend(right.columns(&self.right)?);
         let rows = batch_of(self.schema.clone(), columns, left.len())?;
-        let matches = evaluate_predicate(self.expr.as_ref(), &rows)?;
-        Ok(match matches.null_count() {
-            0 => matches,
-            _ => prep_null_mask_filter(&matches),
-        })
+        evaluate_matches(self.expr.as_ref(), &rows)
     }
 }
 

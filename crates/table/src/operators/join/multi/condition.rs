@@ -1,20 +1,16 @@
 //! What a join of a chain asks for besides the key.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray};
-use arrow::compute::prep_null_mask_filter;
+use arrow::array::BooleanArray;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
 use flott_core::Result;
 
 use super::MultiJoinInput;
 use super::input::Input;
 use super::tuples::{Candidates, Tuples, columns_of};
-use crate::operators::evaluate::{batch_of, evaluate_predicate, expression_error};
+use crate::operators::evaluate::{batch_of, evaluate_matches, over_own_columns};
 
 /// A condition over the columns that it needs.
 pub(super) struct Condition {
@@ -30,23 +26,7 @@ impl Condition {
     /// # Errors
     /// An internal error when the expression cannot be rewritten.
     pub fn new(expr: &Arc<dyn PhysicalExpr>, inputs: &[MultiJoinInput]) -> Result<Self> {
-        let mut used = BTreeSet::new();
-        expr.apply(|e| {
-            if let Some(column) = e.downcast_ref::<Column>() {
-                used.insert(column.index());
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })
-        .map_err(expression_error)?;
-        let used: Vec<usize> = used.into_iter().collect();
-        let moved = expr.clone().transform(|e| {
-            let Some(column) = e.downcast_ref::<Column>() else {
-                return Ok(Transformed::no(e));
-            };
-            let index = used.partition_point(|&c| c < column.index());
-            let column = Column::new(column.name(), index);
-            Ok(Transformed::yes(Arc::new(column) as Arc<dyn PhysicalExpr>))
-        });
+        let (used, expr) = over_own_columns(expr)?;
         let (mut columns, mut fields): (Vec<(usize, Vec<usize>)>, Vec<FieldRef>) =
             Default::default();
         let mut start = 0;
@@ -63,7 +43,7 @@ impl Condition {
             start += width;
         }
         Ok(Self {
-            expr: moved.map_err(expression_error)?.data,
+            expr,
             schema: Arc::new(Schema::new(fields)),
             columns,
         })
@@ -88,10 +68,6 @@ impl Condition {
             });
         }
         let rows = batch_of(self.schema.clone(), columns, candidates.rows.len())?;
-        let matches = evaluate_predicate(self.expr.as_ref(), &rows)?;
-        Ok(match matches.null_count() {
-            0 => matches,
-            _ => prep_null_mask_filter(&matches),
-        })
+        evaluate_matches(self.expr.as_ref(), &rows)
     }
 }
