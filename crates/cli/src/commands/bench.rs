@@ -60,11 +60,20 @@ pub fn run(args: &BenchArgs) -> ExitCode {
         Some(Suite::Spill(args)) => return spill::run(args),
         None => {}
     }
-    match measure_all(args) {
-        Ok(results) if args.json => {
-            results
-                .iter()
-                .for_each(|(case, m)| println!("{}", m.to_json(case.name)));
+    let to_json = |(case, m): &(&Case, Measurement)| m.to_json(case.name);
+    report(measure_all(args), args.json, to_json, table)
+}
+
+/// Prints results as JSON lines or as a table, or what went wrong.
+fn report<T>(
+    results: anyhow::Result<Vec<T>>,
+    is_json: bool,
+    to_json: impl Fn(&T) -> String,
+    table: impl FnOnce(&[T]) -> Table,
+) -> ExitCode {
+    match results {
+        Ok(results) if is_json => {
+            results.iter().for_each(|r| println!("{}", to_json(r)));
             ExitCode::SUCCESS
         }
         Ok(results) => {

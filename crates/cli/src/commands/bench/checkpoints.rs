@@ -22,7 +22,6 @@ use serde_json::json;
 
 use super::measure::{ScratchFolder, Watcher};
 use super::nexmark::queries::{self, Dialect, Query};
-use crate::diagnostics;
 use crate::environment::available_parallelism;
 
 const ABOUT: &str = "\
@@ -128,20 +127,7 @@ pub fn run(args: &CheckpointArgs) -> ExitCode {
     let watcher = Watcher::install();
     let result = measure_all(args, &watcher);
     watcher.clear();
-    match result {
-        Ok(results) if args.json => {
-            results.iter().for_each(|m| println!("{}", m.to_json()));
-            ExitCode::SUCCESS
-        }
-        Ok(results) => {
-            println!("{}", table(&results));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(diagnostics::EXIT_FAILED)
-        }
-    }
+    super::report(result, args.json, Measured::to_json, table)
 }
 
 fn measure_all(args: &CheckpointArgs, watcher: &Watcher) -> Result<Vec<Measured>> {

@@ -4,10 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use serde_json::json;
 
 use super::measure::{self, Measurement};
-use crate::diagnostics;
 
 /// More than any machine has: nothing goes to files.
 const ENOUGH_MEMORY: &str = "1000g";
@@ -44,22 +42,8 @@ pub struct SpillArgs {
 
 /// Runs the command.
 pub fn run(args: &SpillArgs) -> ExitCode {
-    match measure_both(args) {
-        Ok(results) if args.json => {
-            for (name, m) in &results {
-                println!("{}", to_json(name, m));
-            }
-            ExitCode::SUCCESS
-        }
-        Ok(results) => {
-            println!("{}", table(&results));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(diagnostics::EXIT_FAILED)
-        }
-    }
+    let to_json = |(name, m): &(&str, Measurement)| m.to_json(name);
+    super::report(measure_both(args), args.json, to_json, table)
 }
 
 fn measure_both(args: &SpillArgs) -> anyhow::Result<Vec<(&'static str, Measurement)>> {
@@ -111,17 +95,6 @@ fn script(keys: u64, rows: u64, spill_dir: &str) -> String {
         last_key = keys.max(1) - 1,
         last = rows.max(1) - 1
     )
-}
-
-fn to_json(name: &str, m: &Measurement) -> String {
-    json!({
-        "case": name,
-        "rows": m.rows,
-        "wall_s": m.wall_s,
-        "cpu_s": m.cpu_s,
-        "peak_bytes": m.peak_bytes,
-    })
-    .to_string()
 }
 
 fn table(results: &[(&str, Measurement)]) -> Table {
