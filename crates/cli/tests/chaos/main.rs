@@ -174,7 +174,7 @@ fn kill_one(
         chaos.num_killed.fetch_add(1, Ordering::Relaxed);
         let resumes = u64::from(place.newest_checkpoint() > 0);
         chaos.num_resumed.fetch_add(resumes, Ordering::Relaxed);
-        place.check_state(false)?;
+        place.check_state(false, num_killed)?;
         if random.below(4) == 0 {
             parallelism = 3 - parallelism;
         }
@@ -186,6 +186,6 @@ fn kill_one(
     if let Some(difference) = difference(&expected.rows, &place.rows()?) {
         return Err(context(difference));
     }
-    place.check_state(true).map_err(context)?;
+    place.check_state(true, num_killed).map_err(context)?;
     Ok(num_killed)
 }

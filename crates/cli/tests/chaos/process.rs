@@ -177,18 +177,16 @@ impl Place {
         Ok(rows)
     }
 
-    /// What a finished or killed job has left in its state folder beyond what it may.
-    pub fn check_state(&self, is_finished: bool) -> Result<(), String> {
+    /// What a finished job, or one that was killed so often, has left in its state folder beyond
+    /// what it may.
+    pub fn check_state(&self, is_finished: bool, num_killed: u64) -> Result<(), String> {
         for job in entries(&self.path("state")) {
             let name = job.file_name().unwrap_or_default().to_string_lossy();
             let checkpoints = self.checkpoints(&name);
-            // A job killed between the manifest and the clean-up has one more.
-            let limit = if is_finished {
-                NUM_RETAINED
-            } else {
-                NUM_RETAINED + 1
-            };
-            if checkpoints.len() > limit {
+            // Each time it is killed between a manifest and the clean-up it has one more.
+            let num_more = if is_finished { 0 } else { num_killed };
+            let limit = NUM_RETAINED as u64 + num_more;
+            if checkpoints.len() as u64 > limit {
                 return Err(format!("job {name} keeps the checkpoints {checkpoints:?}"));
             }
             if is_finished && !job.join("_finished").exists() {
