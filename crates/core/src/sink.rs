@@ -20,6 +20,12 @@ pub trait TableSink: Send + Sync {
     /// A user error when it cannot take such rows.
     fn changelog_mode(&self, offered: ChangelogMode) -> Result<ChangelogMode>;
 
+    /// Whether what is written is the changelog itself, in which every change is seen, and not the
+    /// table that it describes.
+    fn keeps_changes(&self) -> bool {
+        false
+    }
+
     /// The parallelism the sink asks for; `None` is its input's.
     fn parallelism(&self) -> Option<usize> {
         None

@@ -143,6 +143,10 @@ fn replaced_folder(
 }
 
 impl TableSink for FilesystemSink {
+    fn keeps_changes(&self) -> bool {
+        true
+    }
+
     fn changelog_mode(&self, offered: ChangelogMode) -> Result<ChangelogMode> {
         let refused = RowKind::ALL
             .into_iter()

@@ -246,6 +246,10 @@ fn is_time(data_type: &DataType) -> bool {
 }
 
 impl TableSink for KafkaSink {
+    fn keeps_changes(&self) -> bool {
+        !self.plan.layout.is_upsert
+    }
+
     fn changelog_mode(&self, offered: ChangelogMode) -> Result<ChangelogMode> {
         if self.plan.layout.is_upsert {
             return Ok(ChangelogMode {

@@ -94,6 +94,10 @@ impl TableSink for PrintSink {
         Ok(offered)
     }
 
+    fn keeps_changes(&self) -> bool {
+        true
+    }
+
     fn parallelism(&self) -> Option<usize> {
         self.parallelism
     }

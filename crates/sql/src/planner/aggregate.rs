@@ -45,6 +45,8 @@ struct Grouping {
     marks: Vec<u64>,
     /// Whether a batch of rows has few keys.
     has_few_keys: bool,
+    /// Whether the input is what a source says, which may contradict itself.
+    is_unchecked: bool,
 }
 
 impl Grouping {
@@ -87,6 +89,7 @@ impl Lowering<'_> {
                 let grouping = Grouping {
                     marks,
                     has_few_keys: has_few_keys(node),
+                    is_unchecked: self.is_unchecked(&node.input)?,
                     input,
                     keys: node.keys.clone(),
                     calls: node.calls.iter().map(call_config).collect(),
@@ -178,6 +181,7 @@ impl Lowering<'_> {
         let grouping = Grouping {
             marks,
             has_few_keys,
+            is_unchecked: self.is_unchecked(&node.input)?,
             input: stream,
             keys,
             calls,
@@ -239,17 +243,21 @@ impl Lowering<'_> {
             calls,
             schema,
             has_few_keys,
+            is_unchecked,
             ..
         } = grouping;
         let is_retracting = !input.mode.is_append_only();
         let is_batch = self.context.is_batch;
+        let sends_each_change = self.sends_each_change;
         let config = GroupAggregateConfig {
             key_columns: keys.clone(),
-            calls,
             phase: Phase::Complete,
             input_is_retracting: is_retracting,
             emits_update_before: needs,
             emits_at_end: is_batch,
+            sends_each_change,
+            forgets_emptied: is_unchecked || calls.iter().any(is_approximate),
+            calls,
             final_inputs: None,
             state_ttl_ms: self.state_ttl_ms()?,
             input_schema: input.schema.to_arrow(),
@@ -260,9 +268,15 @@ impl Lowering<'_> {
             keys: &keys,
             schema: &schema,
         };
-        let (id, parallelism) = match self.split_aggregate(place, &config, has_few_keys)? {
+        // Parts before an exchange see no group whole.
+        let may_split = !sends_each_change && !is_unchecked;
+        let split = match may_split {
+            true => self.split_aggregate(place, &config, has_few_keys)?,
+            false => None,
+        };
+        let (id, parallelism) = match split {
             Some(split) => self.add_split(label, place, split, config)?,
-            None => self.add_phases(label, place, config, true)?,
+            None => self.add_phases(label, place, config, may_split)?,
         };
         let result_keys: Vec<usize> = (0..keys.len()).collect();
         let has_calls = schema.len() > keys.len();
@@ -430,6 +444,12 @@ fn window_origin(plan: &Plan) -> Option<(DataType, bool)> {
             .into_iter()
             .find_map(|input| window_origin(input)),
     }
+}
+
+/// Whether the result depends on the order of the rows, by the error of its sums.
+fn is_approximate(call: &AggregateCallConfig) -> bool {
+    let mut arguments = call.types.arguments.iter();
+    arguments.any(|a| matches!(a.logical, LogicalType::Float | LogicalType::Double))
 }
 
 fn has_few_keys(node: &Aggregate) -> bool {

@@ -42,6 +42,22 @@ impl Lowering<'_> {
         Ok(self.mode_of(plan)?.is_append_only())
     }
 
+    /// Whether rows are taken back as a source says it, and nothing in between has looked whether
+    /// they were there.
+    pub(super) fn is_unchecked(&mut self, plan: &Arc<Plan>) -> Result<bool> {
+        match plan.as_ref() {
+            Plan::Scan(node) => {
+                let mode = self.source_of(plan, node)?.changelog_mode();
+                Ok(!mode.is_append_only() && !self.context.is_normalized(mode)?)
+            }
+            Plan::Project(_) | Plan::Filter(_) | Plan::Watermark(_) | Plan::Union(_) => {
+                let mut inputs = plan.inputs().into_iter();
+                inputs.try_fold(false, |any, input| Ok(any || self.is_unchecked(input)?))
+            }
+            _ => Ok(false),
+        }
+    }
+
     fn aggregate_mode(&mut self, node: &Aggregate) -> Result<ChangelogMode> {
         if node.window.is_some() || self.context.is_batch {
             return Ok(ChangelogMode::APPEND);

@@ -34,6 +34,10 @@ pub(super) struct Lowering<'a> {
     versioned: StableHashSet<usize>,
     /// Whether the node that is lowered is one of them.
     pub is_versioned: bool,
+    /// The plan nodes, by address, of which a sink shows every change.
+    pub with_each_change: StableHashSet<usize>,
+    /// Whether the node that is lowered is one of them.
+    pub sends_each_change: bool,
     /// Sources that wait for each other, by the group's name.
     pub alignment_groups: BTreeMap<String, Arc<WatermarkGroup>>,
     /// What is to be written beside the queries' rows.
@@ -87,6 +91,8 @@ impl<'a> Lowering<'a> {
             telling: telling_rows(plans),
             versioned,
             is_versioned: false,
+            with_each_change: StableHashSet::default(),
+            sends_each_change: false,
             alignment_groups: BTreeMap::new(),
             letters: Vec::new(),
         }
@@ -155,9 +161,11 @@ impl<'a> Lowering<'a> {
             }
         }
         let is_versioned = self.versioned.contains(&address);
-        let outer = std::mem::replace(&mut self.is_versioned, is_versioned);
+        let sends_each_change = self.with_each_change.contains(&address);
+        let outer = (self.is_versioned, self.sends_each_change);
+        (self.is_versioned, self.sends_each_change) = (is_versioned, sends_each_change);
         let stream = self.lower_node(plan, needs_update_before)?;
-        self.is_versioned = outer;
+        (self.is_versioned, self.sends_each_change) = outer;
         self.done
             .insert((address, needs_update_before), stream.clone());
         Ok(stream)

@@ -46,6 +46,7 @@ use crate::plan::Plan;
 
 pub use explain::explain_graph;
 use lower::Lowering;
+pub(crate) use sink::MINI_BATCH;
 
 /// What the planner works with.
 #[derive(Clone, Copy)]
@@ -129,8 +130,15 @@ pub fn plan_inserts(
     context: PlannerContext<'_>,
 ) -> Result<JobGraph> {
     let mut lowering = Lowering::new(context, inserts.iter().map(|(plan, _)| plan));
-    for (plan, target) in inserts {
-        lowering.lower_insert(plan, target)?;
+    let sinks = inserts
+        .iter()
+        .map(|(_, target)| lowering.create_sink(target));
+    let sinks: Vec<_> = sinks.collect::<Result<_>>()?;
+    for ((plan, _), sink) in inserts.iter().zip(&sinks) {
+        lowering.keep_changes(plan, sink.as_ref())?;
+    }
+    for ((plan, target), sink) in inserts.iter().zip(sinks) {
+        lowering.lower_insert(plan, target, sink)?;
     }
     lowering.finish(name)
 }

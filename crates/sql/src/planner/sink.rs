@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use flott_core::connector::TableContext;
 use flott_core::graph::{Edge, Exchange, NodeKind};
+use flott_core::hash::StableHashSet;
 use flott_core::options::{OptionDef, OptionType};
 use flott_core::sink::TableSink;
 use flott_core::{Error, Result};
@@ -23,10 +24,38 @@ const NOT_NULL_ENFORCER: OptionDef = OptionDef::new(
 )
 .default("ERROR");
 
+pub(crate) const MINI_BATCH: OptionDef = OptionDef::new(
+    "table.exec.mini-batch.enabled",
+    OptionType::Boolean,
+    "consolidates the changes of an aggregation also where a sink shows each of them",
+)
+.default("false");
+
+/// Adds a plan's nodes by their addresses.
+fn mark(plan: &Arc<Plan>, marked: &mut StableHashSet<usize>) {
+    if marked.insert(Arc::as_ptr(plan) as usize) {
+        plan.inputs().iter().for_each(|input| mark(input, marked));
+    }
+}
+
 impl Lowering<'_> {
+    /// Has aggregations send one change for each row, as Flink's do, where the sink shows changes
+    /// and nobody has asked for batches of them.
+    pub(super) fn keep_changes(&mut self, plan: &Arc<Plan>, sink: &dyn TableSink) -> Result<()> {
+        let is_batched = self.context.config.boolean(&MINI_BATCH)?.unwrap_or(false);
+        if sink.keeps_changes() && !is_batched && !self.context.is_batch {
+            mark(plan, &mut self.with_each_change);
+        }
+        Ok(())
+    }
+
     /// Lowers a query into a table.
-    pub(super) fn lower_insert(&mut self, plan: &Arc<Plan>, target: &SinkTarget) -> Result<()> {
-        let sink = self.create_sink(target)?;
+    pub(super) fn lower_insert(
+        &mut self,
+        plan: &Arc<Plan>,
+        target: &SinkTarget,
+        sink: Arc<dyn TableSink>,
+    ) -> Result<()> {
         let offered = match self.context.is_batch {
             true => flott_core::changelog::ChangelogMode::APPEND,
             false => self.mode_of(plan)?,

@@ -178,12 +178,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "when a silent source no longer holds watermarks back",
     )
     .default("0 ms"),
-    OptionDef::new(
-        "table.exec.mini-batch.enabled",
-        Boolean,
-        "accepted; changes are always consolidated by batch",
-    )
-    .default("false"),
+    crate::planner::MINI_BATCH,
     OptionDef::new(
         "table.exec.mini-batch.allow-latency",
         Duration,

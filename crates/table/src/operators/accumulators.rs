@@ -312,6 +312,12 @@ impl Accumulators {
         }
     }
 
+    /// How many rows a group has; 0 where they are not counted.
+    pub fn num_rows(&self, group: u32) -> i64 {
+        let at = group as usize * self.layout.num_counts;
+        self.row_counts.get(at).copied().unwrap_or(0)
+    }
+
     /// Whether the group has rows; without removals every group has.
     #[inline]
     pub fn has_rows(&self, group: u32) -> bool {

@@ -198,6 +198,14 @@ impl AggregateTable {
         self.accumulators.take_in(&self.row_groups, rows, adds)
     }
 
+    /// Forgets groups, and those of the rows assigned last that are not `kept`.
+    pub fn forget(&mut self, groups: &[u32], kept: &BooleanArray) {
+        self.changes.mark(&self.row_groups, self.groups.capacity());
+        self.accumulators.clear(groups);
+        let mut is_kept = kept.values().iter();
+        self.row_groups.retain(|_| is_kept.next() == Some(true));
+    }
+
     /// Takes in the partial states of some calls and counts, of rows that were assigned last.
     pub fn take_in_some(&mut self, rows: &RecordBatch, columns: &PartialColumns) -> Result<()> {
         self.changes.mark(&self.row_groups, self.groups.capacity());

@@ -78,6 +78,8 @@ fn group(
         input_is_retracting: retracting,
         emits_update_before: true,
         emits_at_end: false,
+        sends_each_change: false,
+        forgets_emptied: false,
         final_inputs: None,
         state_ttl_ms: None,
         input_schema: schema().to_arrow(),

@@ -1,7 +1,9 @@
 //! Aggregation by key without windows: an updating result.
 
 mod changes;
+mod emptied;
 mod operator;
+mod pieces;
 
 use arrow::datatypes::SchemaRef;
 use flott_core::Result;
@@ -16,7 +18,8 @@ use crate::aggregates::{AggregateCallConfig, Phase};
 /// `GROUP BY` (also `SELECT DISTINCT`: no calls), and aggregates without keys.
 ///
 /// Streaming sends one consolidated change for each key and batch: `+I` first, `-U`/`+U` when the
-/// result changes, `-D` when the last row of the key is removed. With
+/// result changes, `-D` when the last row of the key is removed; with
+/// [`GroupAggregateConfig::sends_each_change`] one for each row. With
 /// [`GroupAggregateConfig::emits_at_end`] it sends each key's result once, when the input ends;
 /// without keys that is one row even if there was no input.
 ///
@@ -35,6 +38,11 @@ pub struct GroupAggregateConfig {
     pub emits_update_before: bool,
     /// Batch mode: results are sent once, when the input ends.
     pub emits_at_end: bool,
+    /// Whether changes of one key are not consolidated. [`Phase::Complete`] only.
+    pub sends_each_change: bool,
+    /// Whether a group is begun anew when its last row is taken back, also within a batch, and
+    /// what is taken back from a group without rows is ignored. [`Phase::Complete`] only.
+    pub forgets_emptied: bool,
     /// Of the final part of a split aggregation ([`Phase::Global`], without a TTL): what its inputs
     /// have, instead of all partial states.
     pub final_inputs: Option<FinalInputs>,

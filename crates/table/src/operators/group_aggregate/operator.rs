@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
@@ -13,6 +14,8 @@ use flott_core::operator::{
 
 use super::GroupAggregateConfig;
 use super::changes::{ChangeStyle, Touched, changes};
+use super::emptied::RowCounts;
+use super::pieces::Pieces;
 use crate::aggregates::Phase;
 use crate::operators::aggregate_table::{AggregateLayout, AggregateTable, additions, named_batch};
 use crate::operators::evaluate::batch_of;
@@ -28,6 +31,9 @@ pub(super) struct GroupAggregate {
     layout: Arc<AggregateLayout>,
     table: AggregateTable,
     local: LocalPhase,
+    /// There where each change is sent.
+    pieces: Option<Pieces>,
+    row_counts: RowCounts,
     context: Option<OperatorContext>,
     /// Of each group the last batch that touched it.
     touched_in: Vec<u64>,
@@ -40,9 +46,18 @@ pub(super) struct GroupAggregate {
 impl GroupAggregate {
     pub fn new(config: GroupAggregateConfig) -> Result<Self> {
         let layout = Arc::new(config.layout());
+        let pieces = || {
+            let keys = &config.key_columns;
+            let types = keys
+                .iter()
+                .map(|&c| config.input_schema.field(c).data_type());
+            Pieces::new(&types.cloned().collect::<Vec<_>>(), keys)
+        };
         Ok(Self {
             table: AggregateTable::new(&layout)?,
             local: LocalPhase::new(&layout)?,
+            pieces: config.sends_each_change.then(pieces).transpose()?,
+            row_counts: RowCounts::default(),
             layout,
             config,
             context: None,
@@ -101,8 +116,8 @@ impl GroupAggregate {
     }
 
     fn update(&mut self, input: usize, batch: &ChangelogBatch, out: &mut dyn Output) -> Result<()> {
-        let adds = additions(batch);
-        let rows = match self.config.final_inputs {
+        let mut adds = additions(batch);
+        let mut rows = match self.config.final_inputs {
             Some(_) => batch.rows().clone(),
             None => self.layout.pick(batch.rows())?,
         };
@@ -119,6 +134,9 @@ impl GroupAggregate {
             true => Vec::new(),
             false => self.table.accumulators().results(&old)?,
         };
+        if self.config.forgets_emptied {
+            self.forget_emptied(&groups, &mut rows, &mut adds)?;
+        }
         match &self.config.final_inputs {
             Some(inputs) => self.table.take_in_some(&rows, &inputs.inputs[input])?,
             None => self.table.take_in(&rows, adds.as_ref())?,
@@ -130,6 +148,27 @@ impl GroupAggregate {
         let gone = groups.iter().copied();
         let gone: Vec<u32> = gone.filter(|&g| accumulators.is_gone(g)).collect();
         self.table.remove(&gone, self.max_parallelism())
+    }
+
+    /// Leaves out the rows that do not count because their group begins anew after them.
+    fn forget_emptied(
+        &mut self,
+        groups: &[u32],
+        rows: &mut RecordBatch,
+        adds: &mut Option<BooleanArray>,
+    ) -> Result<()> {
+        let Some(added) = adds else {
+            return Ok(());
+        };
+        let (row_groups, accumulators) = (self.table.row_groups(), self.table.accumulators());
+        let count = |group| accumulators.num_rows(group);
+        let remaining = self.row_counts.follow(row_groups, added, groups, count);
+        if let Some(remaining) = remaining {
+            self.table.forget(&remaining.emptied, &remaining.rows);
+            *rows = filter_record_batch(rows, &remaining.rows)?;
+            *adds = Some(filter(added, &remaining.rows)?.as_boolean().clone());
+        }
+        Ok(())
     }
 
     fn max_parallelism(&self) -> usize {
@@ -258,10 +297,14 @@ impl Operator for GroupAggregate {
         if batch.is_empty() {
             return Ok(());
         }
-        match self.config.phase {
-            Phase::Local => self.update_locally(&batch, out),
-            _ => self.update(input, &batch, out),
+        if self.config.phase == Phase::Local {
+            return self.update_locally(&batch, out);
         }
+        let Some(pieces) = &mut self.pieces else {
+            return self.update(input, &batch, out);
+        };
+        let mut pieces = pieces.cut(&batch)?.into_iter();
+        pieces.try_for_each(|piece| self.update(input, &piece, out))
     }
 
     fn next_timer_ms(&self) -> Option<i64> {
@@ -329,7 +372,7 @@ impl Operator for GroupAggregate {
 
     fn state_bytes(&self) -> usize {
         let marks = self.touched_in.capacity() + self.updated_ms.capacity();
-        self.table.size_bytes() + marks * 8
+        self.table.size_bytes() + marks * 8 + self.row_counts.size_bytes()
     }
 
     fn next_event_time(&self) -> Option<i64> {

@@ -86,6 +86,8 @@ fn whole(split: &SplitAggregate) -> GroupAggregateConfig {
         input_is_retracting: split.input_is_retracting,
         emits_update_before: true,
         emits_at_end: false,
+        sends_each_change: false,
+        forgets_emptied: false,
         final_inputs: None,
         state_ttl_ms: None,
         input_schema: split.input.to_arrow(),
