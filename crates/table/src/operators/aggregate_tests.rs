@@ -553,4 +553,31 @@ proptest! {
         prop_assert_eq!(&in_order(one_phase(calls.clone(), &batches, true)), &expected);
         prop_assert_eq!(&in_order(two_phases(calls, &batches, true)), &expected);
     }
+
+    /// Changes, some of which contradict each other, are seen as if each had come by itself.
+    #[test]
+    fn a_batch_is_what_its_rows_are_one_by_one(
+        changes in prop::collection::vec((0..3u8, 1..4u8, any::<bool>()), 1..40),
+    ) {
+        let calls = vec![
+            call("COUNT", &[]), call("SUM", &[I]), call("SUM", &[D]), call("MIN", &[I]), distinct("COUNT", &[S]),
+        ];
+        let line = |(k, i, is_added): &(u8, u8, bool)| {
+            let kind = if *is_added { "+I" } else { "-D" };
+            format!("{kind} | k{k} | {i} | s{i} | NULL | {}", 10f64.powi(i32::from(*i) * 9) + 0.1)
+        };
+        let rows: Vec<String> = changes.iter().map(line).collect();
+        let send = |config: GroupAggregateConfig, batches: &[String]| {
+            let mut open = harness(config).open().unwrap();
+            batches.iter().for_each(|batch| open.process(0, batch).unwrap());
+            open.drain()
+        };
+        let whole = [rows.join("\n")];
+        let plain = group(&[K], calls, true);
+        let one_by_one = send(plain.clone(), &rows);
+        let consolidated = GroupAggregateConfig { forgets_emptied: true, ..plain.clone() };
+        prop_assert_eq!(fold(&send(consolidated, &whole)), fold(&one_by_one));
+        let each = GroupAggregateConfig { sends_each_change: true, ..plain };
+        prop_assert_eq!(send(each, &whole), one_by_one);
+    }
 }
