@@ -24,45 +24,145 @@ fn connect(kafka: &Kafka, topic: &str) -> String {
 const BOUNDED: &str =
     "'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset'";
 
-fn of_every_format(kafka: &Kafka) -> Result<(), Failed> {
-    kafka.clients.create_topic("spoilt", 1);
-    kafka.clients.create_topic("spoilt-errors", 1);
-    let bad = |key: &str, value: &str| Record {
-        key: Some(key.to_string()),
-        ..Record::value(0, value)
-    };
-    kafka
-        .clients
-        .produce("spoilt", &[bad("k", "\u{1}\u{2}no record")]);
-    let avro = "'format' = 'avro'";
-    let formats = [
-        "'format' = 'json'",
-        "'format' = 'csv', 'csv.field-delimiter' = ';'",
-        avro,
-        "'format' = 'debezium-json'",
-    ];
-    for format in formats {
-        let sql = format!(
-            "CREATE TABLE errors (topic STRING, `partition` INT, `offset` BIGINT, raw_key BYTES, \
-             raw BYTES) WITH ({}, 'format' = 'json', {BOUNDED});\n\
-             CREATE TABLE t (n INT, m INT) WITH ({}, {format}, {BOUNDED}, \
-             'dead-letter.table' = 'errors');\nSELECT n FROM t;",
-            connect(kafka, "spoilt-errors"),
-            connect(kafka, "spoilt")
-        );
-        expect(rows(&sql).map_err(|e| format!("{format}: {e}"))?, vec![])?;
-        let letters = kafka.clients.consume("spoilt-errors");
-        let last = letters.last().and_then(|r| r.value.clone());
-        expect(
-            last.as_deref(),
-            Some(
-                "{\"topic\":\"spoilt\",\"partition\":0,\"offset\":0,\"raw_key\":\"aw==\",\
-                 \"raw\":\"AQJubyByZWNvcmQ=\"}",
-            ),
-        )
-        .map_err(|e| format!("{format}: {e}"))?;
+/// A format with a message that it cannot read, and one that it can behind it.
+struct Spoilt {
+    options: &'static str,
+    columns: &'static str,
+    bad: &'static str,
+    /// Holds 5; `None` where reading needs a registry.
+    good: Option<&'static str>,
+}
+
+const fn spoilt(options: &'static str, bad: &'static str, good: Option<&'static str>) -> Spoilt {
+    Spoilt {
+        options,
+        columns: "n INT, m INT",
+        bad,
+        good,
     }
-    expect(kafka.clients.consume("spoilt-errors").len(), formats.len())?;
+}
+
+const FORMATS: &[Spoilt] = &[
+    spoilt("'format' = 'json'", "nonsense", Some("{\"n\":5,\"m\":6}")),
+    spoilt(
+        "'format' = 'csv', 'csv.field-delimiter' = ';'",
+        "x;y",
+        Some("5;6"),
+    ),
+    spoilt(
+        "'format' = 'avro'",
+        "\u{1}\u{2}no record",
+        Some("\u{2}\u{a}\u{2}\u{c}"),
+    ),
+    spoilt(
+        "'format' = 'avro-confluent', 'avro-confluent.url' = 'http://localhost:9'",
+        "no magic byte",
+        None,
+    ),
+    spoilt(
+        "'format' = 'debezium-avro-confluent', 'debezium-avro-confluent.url' = 'http://localhost:9'",
+        "no magic byte",
+        None,
+    ),
+    spoilt(
+        "'format' = 'debezium-json'",
+        "{\"after\":{\"n\":5}}",
+        Some("{\"before\":null,\"after\":{\"n\":5,\"m\":6},\"op\":\"c\"}"),
+    ),
+    spoilt(
+        "'format' = 'canal-json'",
+        "{\"type\":\"INSERT\",\"data\":7}",
+        Some("{\"data\":[{\"n\":\"5\",\"m\":\"6\"}],\"type\":\"INSERT\"}"),
+    ),
+    spoilt(
+        "'format' = 'maxwell-json'",
+        "{\"type\":\"strange\",\"data\":{\"n\":5}}",
+        Some("{\"data\":{\"n\":5,\"m\":6},\"type\":\"insert\"}"),
+    ),
+    spoilt(
+        "'format' = 'ogg-json'",
+        "{\"op_type\":\"X\",\"after\":{\"n\":5}}",
+        Some("{\"after\":{\"n\":5,\"m\":6},\"op_type\":\"I\"}"),
+    ),
+    spoilt(
+        "'format' = 'protobuf', 'protobuf.message-class-name' = 't.Numbers', \
+         'protobuf.descriptor-file' = '${DESCRIPTORS}'",
+        "\u{a}\u{7f}cut off",
+        Some("\u{8}\u{5}\u{10}\u{6}"),
+    ),
+    Spoilt {
+        options: "'format' = 'raw'",
+        columns: "n INT",
+        bad: "not four bytes",
+        good: Some("\u{0}\u{0}\u{0}\u{5}"),
+    },
+];
+
+/// A Protobuf field of a number and its bytes.
+fn nested(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2, content.len() as u8];
+    out.extend_from_slice(content);
+    out
+}
+
+/// What `protoc` makes of `package t; message Numbers { int32 n = 1; int32 m = 2; }`.
+fn descriptors() -> Vec<u8> {
+    let field = |name: &str, number: u8| {
+        // An optional int32.
+        let rest = [3 << 3, number, 4 << 3, 1, 5 << 3, 5];
+        nested(2, &[&nested(1, name.as_bytes())[..], &rest].concat())
+    };
+    let message = [nested(1, b"Numbers"), field("n", 1), field("m", 2)].concat();
+    let file = [
+        nested(1, b"t.proto"),
+        nested(2, b"t"),
+        nested(4, &message),
+        nested(12, b"proto3"),
+    ];
+    nested(1, &file.concat())
+}
+
+/// What cannot be read is a letter with its bytes, place and reason; what comes behind is read.
+fn of_every_format(kafka: &Kafka) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("numbers.desc");
+    std::fs::write(&file, descriptors())?;
+    for (place, spoilt) in FORMATS.iter().enumerate() {
+        let (topic, errors) = (format!("spoilt-{place}"), format!("spoilt-{place}-errors"));
+        kafka.clients.create_topic(&topic, 1);
+        kafka.clients.create_topic(&errors, 1);
+        let keyed = |value: &&str| Record {
+            key: Some("k".to_string()),
+            ..Record::value(0, *value)
+        };
+        let messages = [Some(spoilt.bad), spoilt.good];
+        let messages: Vec<Record> = messages.iter().flatten().map(keyed).collect();
+        kafka.clients.produce(&topic, &messages);
+        let options = spoilt
+            .options
+            .replace("${DESCRIPTORS}", &file.display().to_string());
+        let letters = format!(
+            "CREATE TABLE errors (topic STRING, `partition` INT, `offset` BIGINT, raw_key BYTES, \
+             raw BYTES, reason STRING) WITH ({}, 'format' = 'json', {BOUNDED});\n",
+            connect(kafka, &errors)
+        );
+        let sql = format!(
+            "{letters}CREATE TABLE t ({}) WITH ({}, {options}, {BOUNDED}, \
+             'dead-letter.table' = 'errors');\nSELECT n FROM t;",
+            spoilt.columns,
+            connect(kafka, &topic)
+        );
+        let in_format = |error: String| format!("{options}: {error}");
+        let good: Vec<String> = spoilt.good.iter().map(|_| "5".to_string()).collect();
+        expect(rows(&sql).map_err(in_format)?, good).map_err(in_format)?;
+        let sql = format!(
+            "{letters}SELECT topic, `partition`, `offset`, CAST(raw_key AS STRING), \
+             CAST(raw AS STRING), \
+             CHAR_LENGTH(reason) > 10 FROM errors;"
+        );
+        let expected = format!("{topic}|0|0|k|{}|TRUE", spoilt.bad);
+        expect(rows(&sql).map_err(in_format)?, vec![expected]).map_err(in_format)?;
+    }
     Ok(())
 }
 

@@ -17,6 +17,10 @@ pub const CASES: &[Case] = &[
     ("overwritten_files_are_gone", overwritten_files_are_gone),
     ("large_files_come_in_parts", large_files_come_in_parts),
     ("small_files_are_compacted", small_files_are_compacted),
+    (
+        "partitions_are_marked_and_pruned",
+        partitions_are_marked_and_pruned,
+    ),
     ("kills_change_nothing", kills_change_nothing),
     ("a_savepoint_is_restored", a_savepoint_is_restored),
     ("the_later_process_goes_on", the_later_process_goes_on),
@@ -98,6 +102,44 @@ fn small_files_are_compacted(s3: &S3) -> Result<(), Failed> {
     expect(
         all,
         ["1|TRUE", "2|TRUE", "3|TRUE"].map(str::to_string).to_vec(),
+    )?;
+    Ok(())
+}
+
+fn partitions_are_marked_and_pruned(s3: &S3) -> Result<(), Failed> {
+    let columns = "n INT, dt STRING, h INT";
+    let options = ", 'sink.partition-commit.policy.kind' = 'success-file', \
+                   'sink.partition-commit.trigger' = 'partition-time', \
+                   'partition.time-extractor.timestamp-pattern' = '$dt $h:00:00', \
+                   'partition.default-name' = 'none', 'auto-compaction' = 'true'";
+    let partitioned = |name: &str, columns: &str, options: &str| {
+        table(s3, name, columns, "parted", options)
+            .replace(") WITH", ") PARTITIONED BY (dt, h) WITH")
+    };
+    let start = s3.settings() + &partitioned("t", columns, options);
+    let values = "(1, '2024-06-01', 7), (2, '2024-06-01', 8), (3, '2024-06-02', 7)";
+    rows(&format!("{start}INSERT INTO t VALUES {values};"))?;
+    expect(
+        rows(&format!(
+            "{start}SELECT n FROM t WHERE dt = '2024-06-01' AND h = 8;"
+        ))?,
+        vec!["2".to_string()],
+    )?;
+    // The marks are hidden files, which a table that names one reads.
+    for folder in [
+        "dt=2024-06-01/h=7",
+        "dt=2024-06-01/h=8",
+        "dt=2024-06-02/h=7",
+    ] {
+        let mark = format!("parted/{folder}/_SUCCESS");
+        let marks = s3.settings() + &table(s3, "marks", "n INT", &mark, "");
+        expect(rows(&format!("{marks}SELECT n FROM marks;"))?, vec![])?;
+    }
+    let pattern = ", 'source.path.regex-pattern' = '.*/h=7/.*'";
+    let chosen = s3.settings() + &partitioned("t", columns, pattern);
+    expect(
+        rows(&format!("{chosen}SELECT n FROM t;"))?,
+        ["1", "3"].map(str::to_string).to_vec(),
     )?;
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use flott_core::options::OptionDef;
+
 /// Pages whose examples need a broker, a registry, a file of descriptors or files of another writer;
 /// the tests of those run the like.
 const NEED_A_SYSTEM: &[&str] = &[
@@ -65,12 +67,7 @@ fn examples_run() {
         if NEED_A_SYSTEM.contains(&name.as_str()) {
             continue;
         }
-        let text = std::fs::read_to_string(docs().join(&page)).expect("a page");
-        let script = text
-            .split("```sql\n")
-            .nth(1)
-            .and_then(|rest| rest.split("```").next());
-        let script = script.unwrap_or_else(|| panic!("{} has no example", page.display()));
+        let script = example(&page);
         let scratch = tempfile::tempdir().expect("a folder");
         std::fs::write(scratch.path().join("example.sql"), script).expect("a script");
         let output = flott(&["run", "example.sql"], scratch.path());
@@ -80,5 +77,187 @@ fn examples_run() {
             page.display(),
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+}
+
+/// The script on a page.
+fn example(page: &Path) -> String {
+    let text = std::fs::read_to_string(docs().join(page)).expect("a page");
+    let script = text
+        .split("```sql\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let script = script.unwrap_or_else(|| panic!("{} has no example", page.display()));
+    script.to_string()
+}
+
+/// The options of the lists with what they stand behind, by the page that shows them.
+fn options() -> Vec<(PathBuf, String, Vec<OptionDef>)> {
+    let connectors = flott_connectors::all().into_iter().map(|connector| {
+        let page = format!("connectors/{}.md", connector.identifier());
+        (page.into(), String::new(), connector.options().to_vec())
+    });
+    let formats = flott_formats::all().into_iter().map(|format| {
+        let name = format.identifier();
+        let page = format!("formats/{name}.md");
+        (page.into(), format!("{name}."), format.options().to_vec())
+    });
+    let all = connectors.chain(formats);
+    let is_alone = |(page, _, _): &(PathBuf, String, Vec<OptionDef>)| {
+        let name = page.file_stem().unwrap_or_default().to_string_lossy();
+        !NEED_A_SYSTEM.contains(&name.as_ref())
+    };
+    all.filter(is_alone).collect()
+}
+
+/// What `DESCRIBE` and `SHOW` say comes from the lists that the pages are made of.
+#[test]
+fn statements_say_what_the_lists_say() {
+    let connectors = flott_connectors::all();
+    let formats = flott_formats::all();
+    let mut script = "SHOW CONNECTORS; SHOW FORMATS;".to_string();
+    let mut expected: Vec<BTreeSet<String>> = vec![
+        connectors
+            .iter()
+            .map(|c| c.identifier().to_string())
+            .collect(),
+        formats.iter().map(|f| f.identifier().to_string()).collect(),
+    ];
+    let keys = |options: &[OptionDef]| options.iter().map(|o| o.key.to_string());
+    for connector in &connectors {
+        let metadata = connector.metadata_columns().into_iter();
+        let metadata = metadata.map(|column| column.key.to_string());
+        script += &format!("DESCRIBE CONNECTOR `{}`;", connector.identifier());
+        expected.push(keys(connector.options()).chain(metadata).collect());
+    }
+    for format in &formats {
+        let metadata = format.metadata_columns().into_iter();
+        let metadata = metadata.map(|column| column.key.to_string());
+        script += &format!("DESCRIBE FORMAT `{}`;", format.identifier());
+        expected.push(keys(format.options()).chain(metadata).collect());
+    }
+    let scratch = tempfile::tempdir().expect("a folder");
+    std::fs::write(scratch.path().join("all.sql"), script).expect("a script");
+    let output = flott(
+        &["run", "--format", "plain-json", "all.sql"],
+        scratch.path(),
+    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let mut said = vec![BTreeSet::new(); expected.len()];
+    let mut statement = 0;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        if let Some(number) = line["statement"].as_u64() {
+            statement = number as usize - 1;
+        }
+        // A name, or a kind and a name.
+        let place = usize::from(statement > 1);
+        if let Some(name) = line["fields"][place].as_str() {
+            said[statement].insert(name.to_string());
+        }
+    }
+    assert_eq!(said, expected);
+}
+
+/// Old names of other options, which cannot stand beside these.
+fn is_legacy(option: &OptionDef) -> bool {
+    option.doc.starts_with("the old name of")
+}
+
+#[test]
+fn every_option_shows_a_value() {
+    for (page, prefix, options) in options() {
+        for option in options {
+            let shown = option.shown();
+            assert!(
+                shown.is_some(),
+                "{}: {prefix}{}",
+                page.display(),
+                option.key
+            );
+            assert!(
+                shown.is_some_and(|(key, _)| option.covers(key)),
+                "{}",
+                option.key
+            );
+        }
+    }
+}
+
+/// The page's script with a table, files and an option of its own. The option's value is the one
+/// that the page shows.
+fn script_with(script: &str, copy: usize, (key, value): (String, &str)) -> String {
+    let table = script.split("CREATE TABLE ").nth(1).expect("a table");
+    let table = table.split([' ', '(']).next().expect("its name");
+    let mut copied = script.to_string();
+    for before in ["CREATE TABLE ", "INTO ", "FROM ", "'path' = '"] {
+        let (old, new) = (
+            format!("{before}{table}"),
+            format!("{before}{table}_{copy}"),
+        );
+        copied = copied.replace(&old, &new);
+    }
+    let value = value.replace('\'', "''");
+    match copied.contains(&format!("'{key}'")) {
+        true => copied,
+        false => copied.replacen("WITH (", &format!("WITH ('{key}' = '{value}', "), 1),
+    }
+}
+
+/// The statements of a script, without the reading of a table that does not end.
+fn statements(script: &str, key: &str) -> Vec<String> {
+    let is_endless = key == "source.monitor-interval";
+    let statements = script.split(';').filter(|statement| {
+        let text = statement
+            .lines()
+            .find(|line| !line.starts_with("--") && !line.is_empty());
+        let text = text.unwrap_or_default().trim();
+        !text.is_empty() && !(is_endless && text.starts_with("SELECT"))
+    });
+    statements
+        .map(|statement| format!("{};\n", statement.trim()))
+        .collect()
+}
+
+/// Every option's example runs with its page's script; those that are documented as refused are
+/// refused, and no other.
+#[test]
+fn examples_of_options_run() {
+    for (page, prefix, options) in options() {
+        let script = example(&page);
+        let letters = "CREATE TABLE letters (raw BYTES) WITH ('connector' = 'filesystem', \
+                       'path' = 'letters', 'format' = 'json');\n";
+        let (mut all, mut owners) = (letters.to_string(), vec![None]);
+        for (copy, option) in options.iter().enumerate().filter(|(_, o)| !is_legacy(o)) {
+            let (key, value) = option.shown().expect("an example");
+            let script = script_with(&script, copy, (format!("{prefix}{key}"), value));
+            for statement in statements(&script, key) {
+                all.push_str(&statement);
+                owners.push(Some(option));
+            }
+        }
+        let scratch = tempfile::tempdir().expect("a folder");
+        std::fs::write(scratch.path().join("all.sql"), all).expect("a script");
+        let arguments = ["run", "--keep-going", "--format", "plain-json", "all.sql"];
+        let output = flott(&arguments, scratch.path());
+        let mut refused = BTreeSet::new();
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            if line.get("error").is_some() {
+                let place = line["statement"].as_u64().expect("a number") as usize;
+                let option = owners[place - 1].expect("an option");
+                assert!(
+                    option.doc.contains("refused"),
+                    "{}: '{prefix}{}': {line}",
+                    page.display(),
+                    option.key
+                );
+                refused.insert(option.key);
+            }
+        }
+        let expected = options.iter().filter(|o| o.doc.starts_with("refused"));
+        let expected: BTreeSet<&str> = expected.map(|o| o.key).collect();
+        assert_eq!(refused, expected, "{}", page.display());
     }
 }

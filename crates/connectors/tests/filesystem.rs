@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use arrow::array::{AsArray, Int64Array};
-use arrow::datatypes::Int64Type;
+use arrow::array::{Array, AsArray, Int64Array};
+use arrow::datatypes::{Int8Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use flott_core::catalog::{CatalogTable, ColumnKind, ObjectPath, TableColumn};
 use flott_core::changelog::{ChangelogBatch, ChangelogMode};
@@ -290,4 +291,297 @@ fn nothing_is_visible_before_the_commit_or_after_an_abort() {
     );
     writer.abort();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// A format of lines: its options, a line for a number, and lines that are none.
+type LineFormat = (&'static str, fn(u8) -> String, &'static [&'static str]);
+
+const LINE_FORMATS: &[LineFormat] = &[
+    (
+        "json",
+        |n| format!("{{\"n\":{n}}}"),
+        &["nonsense", "{\"n\":\"x\"}", "{\"n\":"],
+    ),
+    ("csv", |n| n.to_string(), &["x", "1,2,3", "999"]),
+    (
+        "raw",
+        |n| char::from(n).to_string(),
+        &["more than a byte", "ab"],
+    ),
+    (
+        "debezium-json",
+        |n| format!("{{\"before\":null,\"after\":{{\"n\":{n}}},\"op\":\"c\"}}"),
+        &[
+            "nonsense",
+            "{\"op\":\"c\"}",
+            "{\"before\":null,\"after\":{\"n\":1},\"op\":\"?\"}",
+        ],
+    ),
+    (
+        "canal-json",
+        |n| format!("{{\"data\":[{{\"n\":\"{n}\"}}],\"type\":\"INSERT\"}}"),
+        &[
+            "nonsense",
+            "{\"data\":7,\"type\":\"INSERT\"}",
+            "{\"data\":[{\"n\":\"1\"}],\"type\":\"?\"}",
+        ],
+    ),
+    (
+        "maxwell-json",
+        |n| format!("{{\"data\":{{\"n\":{n}}},\"type\":\"insert\"}}"),
+        &["nonsense", "{\"data\":{\"n\":1},\"type\":\"?\"}"],
+    ),
+    (
+        "ogg-json",
+        |n| format!("{{\"after\":{{\"n\":{n}}},\"op_type\":\"I\"}}"),
+        &["nonsense", "{\"after\":{\"n\":1},\"op_type\":\"?\"}"],
+    ),
+];
+
+/// Each line that cannot be read comes once, with its bytes and its place, though the reader is
+/// restored from its snapshot behind every batch; the other lines come once, too.
+#[test]
+fn letters_of_every_line_format_come_once_through_crashes() {
+    for (format, good, bad) in LINE_FORMATS {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("in");
+        let (mut text, mut expected, mut numbers) = (String::new(), Vec::new(), Vec::new());
+        for n in 0..60u8 {
+            if n % 7 == 3 {
+                let line = bad[usize::from(n) % bad.len()];
+                expected.push((
+                    i64::from(n) + 1,
+                    text.len() as i64,
+                    line.as_bytes().to_vec(),
+                ));
+                text.push_str(line);
+            } else {
+                numbers.push(33 + n as i8);
+                text.push_str(&good(33 + n));
+            }
+            text.push('\n');
+        }
+        fs::write(&file, text).unwrap();
+        let path = file.to_string_lossy().into_owned();
+        let columns = [("n", LogicalType::TinyInt)];
+        let table = table(&columns, &[], &[("path", &path), ("format", format)]);
+        let request = ScanRequest {
+            dead_letters: true,
+            ..request(1)
+        };
+        let source = source(&table, request).unwrap();
+        let (mut found, mut letters) = (Vec::new(), Vec::new());
+        for batch in read_all(source.as_ref(), 3).unwrap() {
+            let row = batch.column(1).as_struct();
+            let column = |name| row.column_by_name(name).unwrap();
+            let (lines, offsets) = (column("line"), column("offset"));
+            for place in 0..batch.num_rows() {
+                if row.is_null(place) {
+                    found.push(batch.column(0).as_primitive::<Int8Type>().value(place));
+                    continue;
+                }
+                assert!(column("reason").as_string_view().value(place).len() > 10);
+                assert_eq!(column("file").as_string_view().value(place), path);
+                letters.push((
+                    lines.as_primitive::<Int64Type>().value(place),
+                    offsets.as_primitive::<Int64Type>().value(place),
+                    column("raw").as_binary_view().value(place).to_vec(),
+                ));
+            }
+        }
+        assert_eq!(found, numbers, "{format}");
+        assert_eq!(letters, expected, "{format}");
+    }
+}
+
+#[test]
+fn files_are_chosen_by_the_pattern_of_their_path() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, n) in [
+        ("a/2024.json", 1),
+        ("a/2025.json", 2),
+        ("b/2024.json", 3),
+        ("2024", 4),
+    ] {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, format!("{{\"n\":{n}}}\n")).unwrap();
+    }
+    let path = folder.path().to_string_lossy().into_owned();
+    let read = |pattern: &str| {
+        let options = [
+            ("path", path.as_str()),
+            ("format", "json"),
+            ("source.path.regex-pattern", pattern),
+        ];
+        let source = source(&table(N, &[], &options), request(1)).unwrap();
+        numbers(&read_all(source.as_ref(), 10).unwrap(), 0)
+    };
+    assert_eq!(read(".*/2024\\.json"), [1, 3]);
+    assert_eq!(read(&format!("{path}/a/.*")), [1, 2]);
+    // All of the path, not a part of it.
+    assert!(read("2024").is_empty());
+}
+
+/// NULL and the empty text of a partition key stand in the folder that the option names.
+#[test]
+fn a_partition_without_value_has_the_default_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_string_lossy().into_owned();
+    let columns = [("n", LogicalType::BigInt), ("k", LogicalType::BigInt)];
+    let options = [
+        ("path", path.as_str()),
+        ("format", "json"),
+        ("partition.default-name", "none"),
+    ];
+    let table = table(&columns, &["k"], &options);
+    let sink = sink(&table, SinkRequest::default(), true).unwrap();
+    let mut writer = sink.create_writer(writer_context()).unwrap();
+    let columns: Vec<arrow::array::ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![1, 2])),
+        Arc::new(Int64Array::from(vec![Some(7), None])),
+    ];
+    let rows = RecordBatch::try_new(table.sink_schema().to_arrow(), columns).unwrap();
+    writer.write(&ChangelogBatch::insert_only(rows)).unwrap();
+    let committables = writer.prepare_commit(true).unwrap();
+    let mut committer = sink.create_committer().unwrap().unwrap();
+    committer.commit(committables).unwrap();
+    assert!(folder.path().join("k=none").is_dir());
+    let rows = read_all(source(&table, request(2)).unwrap().as_ref(), 10).unwrap();
+    let keys = rows.iter().map(|b| b.column(1).null_count()).sum::<usize>();
+    assert_eq!((numbers(&rows, 0), keys), (vec![1, 2], 1));
+}
+
+/// Text is decompressed by the name of its file, and a restored reader goes on inside of it.
+#[test]
+fn compressed_files_are_read_through_crashes() {
+    let folder = tempfile::tempdir().unwrap();
+    let text: String = (0..500).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+    fs::write(folder.path().join("a.json.gz"), gzip.finish().unwrap()).unwrap();
+    let zstd = zstd::stream::encode_all(text.as_bytes(), 3).unwrap();
+    fs::write(folder.path().join("b.json.zst"), zstd).unwrap();
+    let path = folder.path().to_string_lossy().into_owned();
+    let table = table(N, &[], &[("path", &path), ("format", "json")]);
+    let source = source(&table, request(1)).unwrap();
+    let found = numbers(&read_all(source.as_ref(), 70).unwrap(), 0);
+    assert_eq!(found, (0..500).chain(0..500).collect::<Vec<_>>());
+}
+
+/// A table of the partitions `k`, whose rows are marked as the options say.
+fn marked_table(path: &str, options: &[(&str, &str)]) -> CatalogTable {
+    let columns = [("n", LogicalType::BigInt), ("k", LogicalType::BigInt)];
+    let basic = [
+        ("path", path),
+        ("format", "json"),
+        ("sink.partition-commit.policy.kind", "success-file"),
+        ("sink.partition-commit.success-file.name", "_DONE"),
+    ];
+    let options: Vec<_> = basic.iter().chain(options).copied().collect();
+    table(&columns, &["k"], &options)
+}
+
+#[test]
+fn partitions_are_marked_when_the_watermark_has_passed_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_string_lossy().into_owned();
+    let options = [
+        ("sink.partition-commit.trigger", "partition-time"),
+        ("sink.partition-commit.delay", "1 h"),
+        ("partition.time-extractor.timestamp-pattern", "$k"),
+        ("partition.time-extractor.timestamp-formatter", "yyyyMMdd"),
+        ("sink.partition-commit.watermark-time-zone", "Asia/Shanghai"),
+    ];
+    let table = marked_table(&path, &options);
+    let sink = sink(&table, SinkRequest::default(), false).unwrap();
+    // All writers have to have one watermark: rows come through an exchange.
+    assert!(!sink.partition_columns().is_empty());
+    let mut writer = sink.create_writer(writer_context()).unwrap();
+    let mut committer = sink.create_committer().unwrap().unwrap();
+    let rows = [(1, 20_240_301), (2, 20_240_302)];
+    writer.write(&batch(&table, &rows)).unwrap();
+    // Midnight there, and an hour.
+    let due = 1_709_251_200_000 - 8 * 3_600_000 + 3_600_000;
+    let is_marked = |day: &str| folder.path().join(format!("k=202403{day}/_DONE")).exists();
+    for (watermark, expected) in [
+        (due, (false, false)),
+        (due + 1, (true, false)),
+        (due + 86_400_001, (true, true)),
+    ] {
+        writer.watermark(watermark).unwrap();
+        let committables = writer.prepare_commit(false).unwrap();
+        committer.commit(committables).unwrap();
+        assert_eq!((is_marked("01"), is_marked("02")), expected, "{watermark}");
+    }
+    // What waits is in the snapshot.
+    writer.write(&batch(&table, &[(3, 20_240_303)])).unwrap();
+    committer
+        .commit(writer.prepare_commit(false).unwrap())
+        .unwrap();
+    assert!(!is_marked("03"));
+    let mut context = writer_context();
+    context.attempt_id = "a2".into();
+    context.restored = vec![writer.snapshot().unwrap()];
+    let mut writer = sink.create_writer(context).unwrap();
+    writer.watermark(due + 2 * 86_400_000 + 1).unwrap();
+    committer
+        .commit(writer.prepare_commit(false).unwrap())
+        .unwrap();
+    assert!(is_marked("03"));
+}
+
+#[test]
+fn partitions_are_marked_so_long_after_they_were_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_string_lossy().into_owned();
+    let table = marked_table(&path, &[("sink.partition-commit.delay", "10 s")]);
+    let sink = sink(&table, SinkRequest::default(), false).unwrap();
+    let clock = ManualClock::at_ms(5_000);
+    let mut context = writer_context();
+    context.clock = clock.clone();
+    let mut writer = sink.create_writer(context).unwrap();
+    let mut committer = sink.create_committer().unwrap().unwrap();
+    writer.write(&batch(&table, &[(1, 7)])).unwrap();
+    for (passed_ms, expected) in [(1_000, false), (8_999, false), (2, true)] {
+        clock.advance(Duration::from_millis(passed_ms));
+        let committables = writer.prepare_commit(false).unwrap();
+        committer.commit(committables).unwrap();
+        assert_eq!(
+            folder.path().join("k=7/_DONE").exists(),
+            expected,
+            "{passed_ms}"
+        );
+    }
+}
+
+#[test]
+fn files_are_closed_by_their_size_and_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_string_lossy().into_owned();
+    let columns = [("n", LogicalType::BigInt), ("k", LogicalType::BigInt)];
+    let options = [
+        ("path", path.as_str()),
+        ("format", "csv"),
+        ("sink.rolling-policy.file-size", "10 b"),
+        ("sink.rolling-policy.rollover-interval", "1 min"),
+        ("sink.rolling-policy.check-interval", "20 s"),
+    ];
+    let table = table(&columns, &[], &options);
+    let sink = sink(&table, SinkRequest::default(), false).unwrap();
+    let clock = ManualClock::at_ms(0);
+    let mut context = writer_context();
+    context.clock = clock.clone();
+    let mut writer = sink.create_writer(context).unwrap();
+    // A batch of its own size, then a small one that grows old, then another small one.
+    let large: Vec<(i64, i64)> = (0..10).map(|n| (n, n)).collect();
+    writer.write(&batch(&table, &large)).unwrap();
+    writer.write(&batch(&table, &[(1, 1)])).unwrap();
+    let timer = writer.next_timer_ms().unwrap();
+    assert!((60_000..=80_000).contains(&timer), "{timer}");
+    clock.advance(Duration::from_millis(timer as u64));
+    writer.on_timer(timer).unwrap();
+    assert_eq!(writer.next_timer_ms(), None);
+    writer.write(&batch(&table, &[(2, 2)])).unwrap();
+    assert_eq!(writer.prepare_commit(false).unwrap().len(), 3);
 }

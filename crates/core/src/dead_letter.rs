@@ -25,7 +25,8 @@ pub const DEAD_LETTER_TABLE: OptionDef = OptionDef::new(
     "dead-letter.table",
     OptionType::String,
     "the table that takes records which cannot be read, in place of failing the job",
-);
+)
+.example("letters");
 
 /// What is known of a letter; the columns that a table for letters may have, by name.
 pub fn fields() -> Vec<RowField> {

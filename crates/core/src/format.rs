@@ -159,8 +159,8 @@ pub struct DecodeRequest {
 /// A record of a block that could not be read, and was passed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// Where it begins in the block; `None` when the block is not at hand any more.
-    pub start: Option<usize>,
+    /// Where it begins, counted from the first byte of the first block.
+    pub offset: u64,
     /// As messages count lines.
     pub line: u64,
     pub raw: Vec<u8>,

@@ -44,6 +44,8 @@ pub struct OptionDef {
     pub default: Option<&'static str>,
     pub required: bool,
     pub doc: &'static str,
+    /// A key that this covers and a value that it takes.
+    example: Option<(&'static str, &'static str)>,
 }
 
 impl OptionDef {
@@ -54,6 +56,7 @@ impl OptionDef {
             default: None,
             required: false,
             doc,
+            example: None,
         }
     }
 
@@ -65,6 +68,39 @@ impl OptionDef {
     pub const fn required(mut self) -> Self {
         self.required = true;
         self
+    }
+
+    /// With a value for the documentation to show, where the type does not give one.
+    pub const fn example(mut self, value: &'static str) -> Self {
+        self.example = Some((self.key, value));
+        self
+    }
+
+    /// The same for a definition that covers several keys.
+    pub const fn example_of(mut self, key: &'static str, value: &'static str) -> Self {
+        self.example = Some((key, value));
+        self
+    }
+
+    /// A key and a value to show what the option takes, another one than the default where there
+    /// is one; `None` when neither the definition nor its type gives one.
+    pub fn shown(&self) -> Option<(&'static str, &'static str)> {
+        let is_other = |value: &&'static str| {
+            let default = self.default;
+            default.is_none_or(|default| !default.eq_ignore_ascii_case(value))
+        };
+        let value = match self.option_type {
+            _ if self.example.is_some() => return self.example,
+            _ if self.key.contains(['*', '#']) => return None,
+            OptionType::String => self.default?,
+            OptionType::Boolean => ["true", "false"].into_iter().find(is_other)?,
+            OptionType::Integer => "1",
+            OptionType::Double => "0.5",
+            OptionType::Duration => "10 s",
+            OptionType::MemorySize => "1 mb",
+            OptionType::Enum(words) => words.iter().copied().rev().find(is_other)?,
+        };
+        Some((self.key, value))
     }
 
     /// Whether this definition covers `key`.
@@ -258,6 +294,21 @@ pub fn parse_memory_size(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn examples_differ_from_defaults() {
+        const WORDS: OptionType = OptionType::Enum(&["a", "b"]);
+        let shown = |option_type, default| {
+            let def = OptionDef::new("k", option_type, "").default(default);
+            def.shown().map(|(_, value)| value)
+        };
+        assert_eq!(shown(OptionType::Boolean, "true"), Some("false"));
+        assert_eq!(shown(WORDS, "B"), Some("a"));
+        assert_eq!(shown(OptionType::Duration, "1 s"), Some("10 s"));
+        let many = OptionDef::new("k.#.x", OptionType::Integer, "");
+        assert_eq!(many.shown(), None);
+        assert_eq!(many.example_of("k.a.x", "7").shown(), Some(("k.a.x", "7")));
+    }
 
     const LIST: &[OptionDef] = &[
         OptionDef::new("path", OptionType::String, "folder or file").required(),

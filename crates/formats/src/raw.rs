@@ -29,6 +29,7 @@ const CHARSET: OptionDef = OptionDef::new(
     ]),
     "how strings are encoded",
 )
+.example("ISO-8859-1")
 .default("UTF-8");
 const ENDIANNESS: OptionDef = OptionDef::new(
     "endianness",
@@ -131,6 +132,7 @@ SELECT UPPER(line) AS line FROM lines;"
             num_rows: 0,
             line: 0,
             rejected: None,
+            offset: 0,
         }))
     }
 
@@ -152,6 +154,8 @@ struct RawDecoder {
     batch_size: usize,
     num_rows: usize,
     line: u64,
+    /// Bytes of blocks before the one in hand.
+    offset: u64,
     /// Malformed lines, where someone wants them in place of an error.
     rejected: Option<Vec<Rejected>>,
 }
@@ -248,7 +252,7 @@ impl Decoder for RawDecoder {
                                 return Err(error);
                             };
                             rejected.push(Rejected {
-                                start: Some(line.start),
+                                offset: self.offset + line.start as u64,
                                 line: self.line,
                                 raw: value.to_vec(),
                                 reason: error.message().to_string(),
@@ -264,6 +268,7 @@ impl Decoder for RawDecoder {
             self.num_rows += 1;
             used = line.next;
         }
+        self.offset += used as u64;
         Ok(used)
     }
 

@@ -108,7 +108,9 @@ fn options(page: &mut String, list: &[OptionDef], prefix: &str) {
         page.push_str("\nThere are no options.\n");
         return;
     }
-    page.push_str("\n## Options\n\n| option | type | default | meaning |\n|---|---|---|---|\n");
+    page.push_str(
+        "\n## Options\n\n| option | type | default | example | meaning |\n|---|---|---|---|---|\n",
+    );
     for option in list {
         let default = match (option.default, option.required) {
             (Some(default), _) => format!("`{}`", cell(default)),
@@ -117,11 +119,21 @@ fn options(page: &mut String, list: &[OptionDef], prefix: &str) {
         };
         let _ = writeln!(
             page,
-            "| `{prefix}{}` | {} | {default} | {} |",
+            "| `{prefix}{}` | {} | {default} | {} | {} |",
             option.key,
             cell(&option.option_type.to_string()),
+            shown(option, prefix),
             cell(option.doc)
         );
+    }
+}
+
+/// A value that the option takes, with the key where the option covers several.
+fn shown(option: &OptionDef, prefix: &str) -> String {
+    match option.shown() {
+        Some((key, value)) if key == option.key => format!("`{}`", cell(value)),
+        Some((key, value)) => format!("`'{prefix}{key}' = '{}'`", cell(value)),
+        None => String::new(),
     }
 }
 

@@ -29,39 +29,49 @@ pub const OPTIONS: &[OptionDef] = &[
     ROWS_PER_SECOND,
     NUMBER_OF_ROWS,
     PARALLELISM,
-    OptionDef::new("fields.#.kind", KIND, "'random' or 'sequence'").default("random"),
-    OptionDef::new("fields.#.min", OptionType::String, "least random value"),
-    OptionDef::new("fields.#.max", OptionType::String, "greatest random value"),
+    OptionDef::new("fields.#.kind", KIND, "'random' or 'sequence'")
+        .example_of("fields.id.kind", "sequence")
+        .default("random"),
+    OptionDef::new("fields.#.min", OptionType::String, "least random value")
+        .example_of("fields.amount.min", "1"),
+    OptionDef::new("fields.#.max", OptionType::String, "greatest random value")
+        .example_of("fields.amount.max", "99"),
     OptionDef::new(
         "fields.#.max-past",
         OptionType::Duration,
         "how far back random times reach",
-    ),
+    )
+    .example_of("fields.ordered.max-past", "1 d"),
     OptionDef::new(
         "fields.#.length",
         OptionType::Integer,
         "length of text, bytes or collections",
-    ),
+    )
+    .example_of("fields.item.length", "1"),
     OptionDef::new(
         "fields.#.var-len",
         OptionType::Boolean,
         "lengths vary up to 'length'",
-    ),
+    )
+    .example_of("fields.item.var-len", "true"),
     OptionDef::new(
         "fields.#.start",
         OptionType::Integer,
         "first value of a sequence",
-    ),
+    )
+    .example_of("fields.id.start", "1"),
     OptionDef::new(
         "fields.#.end",
         OptionType::Integer,
         "last value of a sequence",
-    ),
+    )
+    .example_of("fields.id.end", "1000"),
     OptionDef::new(
         "fields.#.null-rate",
         OptionType::Double,
         "share of NULLs, 0 to 1",
-    ),
+    )
+    .example_of("fields.item.null-rate", "0.5"),
 ];
 
 /// The value of `fields.<path>.<key>`.

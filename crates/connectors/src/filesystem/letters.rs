@@ -32,8 +32,8 @@ impl Letters {
         })
     }
 
-    /// Adds records of the block that begins at `offset` of the file; `count_lines` tells how many
-    /// lines stand before the split.
+    /// Adds records of a decoder whose first block began at `offset` of the file; `count_lines`
+    /// tells how many lines stand before that.
     pub fn add(
         &mut self,
         rejected: Vec<Rejected>,
@@ -51,7 +51,7 @@ impl Letters {
                 source: self.source.clone(),
                 file: Some(self.file.clone()),
                 line: Some((before + record.line) as i64),
-                offset: record.start.map(|start| (offset + start as u64) as i64),
+                offset: Some((offset + record.offset) as i64),
                 raw: Some(record.raw),
                 reason: record.reason,
                 time_ms: now_ms,

@@ -7,24 +7,28 @@ pub(super) const PATH: OptionDef = OptionDef::new(
     "path",
     OptionType::String,
     "a file, a folder or a pattern such as 'in/*.csv'",
-);
+)
+.example("visits");
 pub(super) const FORMAT: OptionDef =
-    OptionDef::new("format", OptionType::String, "how the files are written");
+    OptionDef::new("format", OptionType::String, "how the files are written").example("csv");
 pub(super) const LEGACY_PATH: OptionDef = OptionDef::new(
     "connector.path",
     OptionType::String,
     "the old name of 'path'",
-);
+)
+.example("visits");
 pub(super) const LEGACY_FORMAT: OptionDef = OptionDef::new(
     "format.type",
     OptionType::String,
     "the old name of 'format'",
-);
+)
+.example("csv");
 const LEGACY_CONNECTOR: OptionDef = OptionDef::new(
     "connector.type",
     OptionType::String,
     "the old name of 'connector'",
-);
+)
+.example("filesystem");
 pub(super) const MONITOR_INTERVAL: OptionDef = OptionDef::new(
     "source.monitor-interval",
     OptionType::Duration,
@@ -34,11 +38,12 @@ pub(super) const PATH_PATTERN: OptionDef = OptionDef::new(
     "source.path.regex-pattern",
     OptionType::String,
     "read only files whose whole path matches this regular expression",
-);
+)
+.example(".*/dt=[^/]*/.*");
 const REPORT_STATISTICS: OptionDef = OptionDef::new(
     "source.report-statistics",
     OptionType::Enum(&["ALL", "NONE"]),
-    "accepted; nothing is reported yet",
+    "taken for Flink's sake: plans do not depend on the sizes of files",
 )
 .default("ALL");
 pub(super) const DEFAULT_NAME: OptionDef = OptionDef::new(
@@ -46,6 +51,7 @@ pub(super) const DEFAULT_NAME: OptionDef = OptionDef::new(
     OptionType::String,
     "the folder value that stands for NULL or an empty string",
 )
+.example("none")
 .default("__DEFAULT_PARTITION__");
 pub(super) const FILE_SIZE: OptionDef = OptionDef::new(
     "sink.rolling-policy.file-size",
@@ -96,31 +102,59 @@ pub(super) const COMMIT_DELAY: OptionDef = OptionDef::new(
 pub(super) const WATERMARK_ZONE: OptionDef = OptionDef::new(
     "sink.partition-commit.watermark-time-zone",
     OptionType::String,
-    "the time zone of partition times; UTC only for now",
+    "the time zone whose clock shows the times of partitions",
 )
+.example("Europe/Berlin")
 .default("UTC");
 pub(super) const COMMIT_POLICY: OptionDef = OptionDef::new(
     "sink.partition-commit.policy.kind",
     OptionType::String,
     "what marks a complete partition: success-file",
-);
+)
+.example("success-file");
+pub(super) const COMMIT_POLICY_CLASS: OptionDef = OptionDef::new(
+    "sink.partition-commit.policy.class",
+    OptionType::String,
+    "refused: classes of Java cannot be run",
+)
+.example("com.example.Policy");
+pub(super) const COMMIT_POLICY_PARAMETERS: OptionDef = OptionDef::new(
+    "sink.partition-commit.policy.class.parameters",
+    OptionType::String,
+    "refused, as the class is",
+)
+.example("a;b");
 pub(super) const SUCCESS_FILE: OptionDef = OptionDef::new(
     "sink.partition-commit.success-file.name",
     OptionType::String,
     "the name of the file that marks a complete partition",
 )
+.example("_DONE")
 .default("_SUCCESS");
-const EXTRACTOR_KIND: OptionDef = OptionDef::new(
+pub(super) const EXTRACTOR_KIND: OptionDef = OptionDef::new(
     "partition.time-extractor.kind",
-    OptionType::Enum(&["default"]),
-    "how a partition's time is found",
+    OptionType::Enum(&["default", "custom"]),
+    "how a partition's time is found; 'custom' is refused, for classes of Java cannot be run",
 )
+.example("default")
 .default("default");
+pub(super) const EXTRACTOR_CLASS: OptionDef = OptionDef::new(
+    "partition.time-extractor.class",
+    OptionType::String,
+    "refused: classes of Java cannot be run",
+)
+.example("com.example.Extractor");
 pub(super) const TIMESTAMP_PATTERN: OptionDef = OptionDef::new(
     "partition.time-extractor.timestamp-pattern",
     OptionType::String,
     "a partition's time from its values, such as '$dt $hour:00:00'",
-);
+)
+.example("$dt 00:00:00");
+pub(super) const TIMESTAMP_FORMATTER: OptionDef = OptionDef::new(
+    "partition.time-extractor.timestamp-formatter",
+    OptionType::String,
+    "how that time is written, such as 'yyyyMMddHH'; without it 'yyyy-MM-dd HH:mm:ss', or a date alone",
+).example("yyyy-MM-dd");
 const SHUFFLE: OptionDef = OptionDef::new(
     "sink.shuffle-by-partition.enable",
     OptionType::Boolean,
@@ -156,9 +190,13 @@ pub(super) const OPTIONS: &[OptionDef] = &[
     COMMIT_DELAY,
     WATERMARK_ZONE,
     COMMIT_POLICY,
+    COMMIT_POLICY_CLASS,
+    COMMIT_POLICY_PARAMETERS,
     SUCCESS_FILE,
     EXTRACTOR_KIND,
+    EXTRACTOR_CLASS,
     TIMESTAMP_PATTERN,
+    TIMESTAMP_FORMATTER,
     SHUFFLE,
     PARALLELISM,
 ];

@@ -289,7 +289,7 @@ impl OpenSplit {
         Ok(())
     }
 
-    /// Takes over what the decoder could not read of the block in hand.
+    /// Takes over what the decoder could not read.
     fn gather_letters(&mut self, plan: &ScanPlan, context: &ReaderContext) -> Result<()> {
         let Some(letters) = &mut self.letters else {
             return Ok(());
@@ -300,7 +300,7 @@ impl OpenSplit {
         }
         let count = || count_lines(plan, self.split.file(), self.first_record);
         let now_ms = context.clock.now_ms();
-        letters.add(rejected, self.rest_offset, now_ms, count)?;
+        letters.add(rejected, self.first_record, now_ms, count)?;
         context.metrics.num_dead_letters.add(letters.take_count());
         Ok(())
     }

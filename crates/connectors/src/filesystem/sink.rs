@@ -5,6 +5,7 @@ use std::sync::Arc;
 use flott_core::changelog::{ChangelogMode, RowKind};
 use flott_core::connector::{SinkRequest, TableContext};
 use flott_core::format::{EncodeRequest, FormatFactory};
+use flott_core::schema::Schema;
 use flott_core::sink::{Committer, Rollback, SinkWriter, TableSink, WriterContext};
 use flott_core::{Error, Result};
 
@@ -55,6 +56,20 @@ pub(super) struct FilesystemSink {
     mode: ChangelogMode,
     parallelism: Option<usize>,
     shuffles: bool,
+    /// Columns by which rows are spread over the writers.
+    spread_columns: Vec<usize>,
+}
+
+/// Columns by which rows are spread where an exchange is wanted for its own sake: those that are
+/// quickly hashed. Changes of one row stay in the order of their partition.
+fn spread_columns(schema: &Schema, keys: &[usize], mode: ChangelogMode) -> Vec<usize> {
+    let is_cheap = |place: &usize| schema.column(*place).data_type.to_arrow().is_primitive();
+    let cheap: Vec<usize> = (0..schema.len()).filter(is_cheap).collect();
+    match (mode.is_append_only(), cheap.is_empty()) {
+        (false, _) => keys.to_vec(),
+        (true, true) => (0..schema.len()).collect(),
+        (true, false) => cheap,
+    }
 }
 
 impl FilesystemSink {
@@ -96,6 +111,7 @@ impl FilesystemSink {
         let folder = options.path.trim_end_matches('/').to_string();
         Ok(Self {
             table: context.path.to_string(),
+            spread_columns: spread_columns(&schema, &key_columns, options.format.encoded_mode()),
             mode: options.format.encoded_mode(),
             parallelism: parallelism.map(|p| p as usize),
             shuffles: table.boolean(&options::SHUFFLE_BY_PARTITION)? == Some(true),
@@ -175,8 +191,13 @@ impl TableSink for FilesystemSink {
     }
 
     fn partition_columns(&self) -> Vec<usize> {
+        let policy = self.plan.partition_commit.as_ref();
+        let is_marked_by_watermark = policy.is_some_and(PartitionCommitPolicy::needs_watermark);
         match self.shuffles {
             true => self.plan.key_columns.clone(),
+            // A writer may mark a partition when no other one has rows for it to come. Behind an
+            // exchange all writers have the watermark of all rows.
+            false if is_marked_by_watermark => self.spread_columns.clone(),
             false => Vec::new(),
         }
     }

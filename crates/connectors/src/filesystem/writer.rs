@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::UInt32Array;
-use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::Encoder;
 use flott_core::hash::StableHashMap;
 use flott_core::sink::{Committable, SinkWriter, WriterContext};
 use flott_core::time::MIN_WATERMARK;
+use flott_core::{Error, Result};
 
 use super::codec::{Decoding, Encoding};
 use super::commit::FileCommittable;
@@ -45,6 +45,8 @@ pub(super) struct FileWriter {
     closed: Vec<FileCommittable>,
     /// Partitions to be marked, and the time to wait for.
     unmarked: BTreeMap<String, i64>,
+    /// A partition whose values name no time. At the end of input it is complete all the same.
+    untimed: Option<Error>,
     replaced: StableHashMap<String, ()>,
     num_files: u64,
     watermark: i64,
@@ -113,6 +115,7 @@ impl FileWriter {
             open: BTreeMap::new(),
             closed: Vec::new(),
             unmarked: BTreeMap::new(),
+            untimed: None,
             replaced: StableHashMap::default(),
             num_files: 0,
             watermark: MIN_WATERMARK,
@@ -177,7 +180,12 @@ impl FileWriter {
             let keys = &self.plan.partition_keys;
             let path = format!("{partition}/{name}");
             let values = partition_values(&path, keys, &self.plan.default_name).unwrap_or_default();
-            let due_ms = policy.due_ms(keys, &values, now_ms)?;
+            let due_ms = policy
+                .due_ms(keys, &values, now_ms)
+                .unwrap_or_else(|error| {
+                    self.untimed.get_or_insert(error);
+                    i64::MAX
+                });
             self.unmarked.insert(partition.to_string(), due_ms);
         }
         Ok(OpenFile {
@@ -347,6 +355,9 @@ impl SinkWriter for FileWriter {
                 folder: folder.clone(),
                 keep_prefix: self.kept_prefix(),
             });
+        }
+        if let Some(error) = self.untimed.take().filter(|_| !is_final) {
+            return Err(error);
         }
         let marks = self.marks(is_final);
         let closed = std::mem::take(&mut self.closed);

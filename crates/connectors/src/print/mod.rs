@@ -19,7 +19,8 @@ const IDENTIFIER: OptionDef = OptionDef::new(
     "print-identifier",
     OptionType::String,
     "put before each line, so that several tables can be told apart",
-);
+)
+.example("hello");
 const STANDARD_ERROR: OptionDef = OptionDef::new(
     "standard-error",
     OptionType::Boolean,

@@ -7,12 +7,15 @@
 //! | [`number`] | numbers and booleans, both ways |
 //! | [`datetime`] | dates, times, timestamps and intervals, both ways |
 //! | [`calendar`] | days to year, month and day and back |
+//! | [`pattern`] | times to text and back by Java's patterns |
 //! | [`zone`] | points in time to wall-clock time and back |
 
 pub mod calendar;
 pub mod datetime;
 pub mod format;
 pub mod number;
+pub mod pattern;
+mod pattern_parse;
 pub mod zone;
 
 pub use datetime::{

@@ -33,6 +33,24 @@ impl ZoneCursor {
         name.parse().ok().map(Self::new)
     }
 
+    /// The zone of this machine's clock, found as Java finds it: named by the variable `TZ`, or by
+    /// what `/etc/localtime` points to; UTC where neither names one.
+    pub fn of_machine() -> Self {
+        let variable = std::env::var("TZ").ok();
+        let named = variable.and_then(|name| Self::named(name.trim_start_matches(':')));
+        let linked = || {
+            let target = std::fs::canonicalize("/etc/localtime").ok()?;
+            let (_, name) = target.to_str()?.split_once("/zoneinfo/")?;
+            Self::named(name)
+        };
+        named.or_else(linked).unwrap_or_else(|| Self::new(Tz::UTC))
+    }
+
+    /// Whether local time is UTC.
+    pub fn is_utc(&self) -> bool {
+        self.is_utc
+    }
+
     /// Seconds to add to UTC for local time, at this second since 1970-01-01 UTC.
     #[inline]
     pub fn offset_at(&mut self, utc_seconds: i64) -> i64 {
@@ -67,6 +85,20 @@ impl ZoneCursor {
             && self.offset_at(seconds - after) == after;
         local.saturating_sub(if is_after { after } else { before } * per_second)
     }
+
+    /// As [`ZoneCursor::to_utc`], but a time that a clock change repeats is the later one, as with
+    /// Java's older classes of dates.
+    pub fn to_later_utc(&mut self, local: i64, per_second: i64) -> i64 {
+        if self.is_utc {
+            return local;
+        }
+        let seconds = local.div_euclid(per_second);
+        let after = self.offset_at(seconds + DAY_SECONDS);
+        match self.offset_at(seconds - after) == after {
+            true => local.saturating_sub(after * per_second),
+            false => self.to_utc(local, per_second),
+        }
+    }
 }
 
 fn offset_of(zone: Tz, utc_seconds: i64) -> i64 {
@@ -95,5 +127,8 @@ mod tests {
         assert_eq!(repeated, at(3, 11, 8, 30));
         assert_eq!(zone.to_utc(at(10, 3, 3, 30), 1), at(10, 3, 10, 30));
         assert_eq!(zone.to_utc(at(3, 11, 2, 0), 1), at(3, 11, 10, 0));
+        assert_eq!(zone.to_later_utc(at(3, 11, 1, 30), 1), at(3, 11, 9, 30));
+        assert_eq!(zone.to_later_utc(at(10, 3, 2, 30), 1), skipped);
+        assert_eq!(zone.to_later_utc(at(3, 7, 1, 30), 1), at(3, 7, 8, 30));
     }
 }

@@ -7,17 +7,18 @@ use arrow::datatypes::{Schema, SchemaRef};
 use flott_core::changelog::{ChangelogBatch, RowKind};
 use flott_core::format::{DecodeRequest, Decoder, Rejected};
 use flott_core::{Error, Result};
+use regex::Regex;
 
 use super::Dialect;
 use super::envelope::{AFTER, BEFORE, DATABASE, EnvelopeRequest, KIND, METADATA, TABLE};
 use super::metadata::Metadata;
 use crate::json::{JsonDecoder, requested_columns};
 
-/// Which changes are read, by equality; `None` reads all.
+/// Which changes are read: those whose whole names match; `None` reads all.
 #[derive(Default)]
 pub(crate) struct Included {
-    pub database: Option<String>,
-    pub table: Option<String>,
+    pub database: Option<Regex>,
+    pub table: Option<Regex>,
 }
 
 /// Decodes envelopes as rows.
@@ -30,8 +31,8 @@ pub(crate) trait EnvelopeDecoder: Decoder {
     /// From now on [`EnvelopeDecoder::take_texts`] has them.
     fn keep_texts(&mut self) {}
 
-    /// The texts of the gathered envelopes, where they are lines.
-    fn take_texts(&mut self) -> Vec<Buffer> {
+    /// The texts of the gathered envelopes with their offsets, where they are lines.
+    fn take_texts(&mut self) -> Vec<(u64, Buffer)> {
         Vec::new()
     }
 }
@@ -45,7 +46,7 @@ impl EnvelopeDecoder for JsonDecoder {
         JsonDecoder::keep_texts(self);
     }
 
-    fn take_texts(&mut self) -> Vec<Buffer> {
+    fn take_texts(&mut self) -> Vec<(u64, Buffer)> {
         JsonDecoder::take_texts(self)
     }
 }
@@ -168,7 +169,7 @@ impl ChangeDecoder {
             (Dialect::Debezium, "d") | (Dialect::Ogg, "D") => {
                 self.whole(envelopes, row, FROM_BEFORE, RowKind::Delete, produced)
             }
-            (Dialect::Maxwell, "insert" | "bootstrap-insert") | (Dialect::Canal, "INSERT") => {
+            (Dialect::Maxwell, "insert") | (Dialect::Canal, "INSERT") => {
                 self.all_after(envelopes, row, RowKind::Insert, produced)
             }
             (Dialect::Maxwell, "delete") | (Dialect::Canal, "DELETE") => {
@@ -177,18 +178,18 @@ impl ChangeDecoder {
             (Dialect::Maxwell, "update") | (Dialect::Canal, "UPDATE") => {
                 self.patched(envelopes, row, produced)
             }
-            // A change of the table's structure, and marks around a first copy, hold no rows.
+            // A change of the table's structure holds no rows.
             (Dialect::Canal, "CREATE") => Ok(()),
-            (Dialect::Maxwell, "bootstrap-start" | "bootstrap-complete") => Ok(()),
             _ => Err(self.fault(envelopes, row, &format!("unknown kind of change '{kind}'"))),
         }
     }
 
     fn is_included(&self, envelopes: &Envelopes, row: usize) -> bool {
-        let holds = |wanted: &Option<String>, values: &StringViewArray| {
+        let holds = |wanted: &Option<Regex>, values: &StringViewArray| {
+            let matches = |pattern: &Regex| pattern.is_match(values.value(row));
             wanted
                 .as_ref()
-                .is_none_or(|w| values.is_valid(row) && values.value(row) == w)
+                .is_none_or(|pattern| values.is_valid(row) && matches(pattern))
         };
         holds(&self.included.database, &envelopes.databases)
             && holds(&self.included.table, &envelopes.tables)
@@ -378,9 +379,10 @@ impl Decoder for ChangeDecoder {
         for row in 0..batch.num_rows() {
             produced.envelope = row as u32;
             if let Err(error) = self.change(&envelopes, row, &mut produced) {
-                if let (Some(rejected), Some(text)) = (&mut self.rejected, texts.get(row)) {
+                let text = texts.get(row);
+                if let (Some(rejected), Some((offset, text))) = (&mut self.rejected, text) {
                     rejected.push(Rejected {
-                        start: None,
+                        offset: *offset,
                         line: envelopes.lines.get(row).copied().unwrap_or(0),
                         raw: text.to_vec(),
                         reason: error.message().to_string(),

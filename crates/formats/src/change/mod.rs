@@ -15,6 +15,7 @@ use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatF
 use flott_core::options::{OptionDef, OptionType, Options};
 use flott_core::schema::Column;
 use flott_core::{Error, Result};
+use regex::Regex;
 
 use crate::json::{
     self, DECIMAL_AS_PLAIN, IGNORE_NULL_FIELDS, IGNORE_PARSE_ERRORS, JsonDecoder,
@@ -34,13 +35,31 @@ const SCHEMA_INCLUDE: OptionDef = OptionDef::new(
 const DATABASE_INCLUDE: OptionDef = OptionDef::new(
     "database.include",
     OptionType::String,
-    "read only changes of this database",
-);
+    "read only changes of the databases whose whole names match this regular expression",
+)
+.example("shop");
 const TABLE_INCLUDE: OptionDef = OptionDef::new(
     "table.include",
     OptionType::String,
-    "read only changes of this table",
-);
+    "read only changes of the tables whose whole names match this regular expression",
+)
+.example("orders");
+
+/// The names that an option lets pass, from their begin to their end.
+fn name_pattern(options: &Options, option: &OptionDef) -> Result<Option<Regex>> {
+    let Some(text) = options.get(option.key) else {
+        return Ok(None);
+    };
+    Regex::new(&format!(r"\A(?:{text})\z"))
+        .map(Some)
+        .map_err(|error| {
+            let message = format!(
+                "option '{}' is '{text}', no regular expression: {error}",
+                option.key
+            );
+            Error::user("INVALID_OPTION", message)
+        })
+}
 
 const DEBEZIUM_OPTIONS: &[OptionDef] = &[
     SCHEMA_INCLUDE,
@@ -148,8 +167,8 @@ impl FormatFactory for ChangeFormat {
         let includes_schema =
             self.dialect == Dialect::Debezium && flag(&request.options, &SCHEMA_INCLUDE)?;
         let included = Included {
-            database: request.options.get(DATABASE_INCLUDE.key).map(String::from),
-            table: request.options.get(TABLE_INCLUDE.key).map(String::from),
+            database: name_pattern(&request.options, &DATABASE_INCLUDE)?,
+            table: name_pattern(&request.options, &TABLE_INCLUDE)?,
         };
         let format = self.identifier();
         let decoder = ChangeDecoder::new(

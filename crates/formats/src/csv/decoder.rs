@@ -36,6 +36,8 @@ pub(crate) struct CsvDecoder {
     num_skipped: u64,
     /// Lines begun so far.
     line: u64,
+    /// Bytes of blocks before the one in hand.
+    offset: u64,
     /// Malformed records of blocks, where someone wants them in place of an error.
     rejected: Option<Vec<Rejected>>,
     scratch: Vec<u8>,
@@ -73,6 +75,7 @@ impl CsvDecoder {
             num_skipped: 0,
             line: 0,
             rejected: None,
+            offset: 0,
             scratch: Vec::new(),
         })
     }
@@ -210,7 +213,7 @@ impl CsvDecoder {
         if let (Some(rejected), true) = (&mut self.rejected, is_block) {
             let raw = text[start..end].trim_ascii_end();
             rejected.push(Rejected {
-                start: Some(start),
+                offset: self.offset + start as u64,
                 line: self.line + 1,
                 raw: raw.to_vec(),
                 reason: format!("{what}: {}", shown(raw)),
@@ -409,7 +412,9 @@ fn loose_date(text: &[u8]) -> Option<i32> {
 impl Decoder for CsvDecoder {
     fn decode_block(&mut self, block: &Buffer, is_last: bool) -> Result<usize> {
         self.columns.iter_mut().for_each(ColumnBuilder::begin_block);
-        self.decode(block, is_last, true)
+        let used = self.decode(block, is_last, true)?;
+        self.offset += used as u64;
+        Ok(used)
     }
 
     fn decode_message(&mut self, message: &[u8]) -> Result<()> {

@@ -11,6 +11,7 @@ const FIELD_DELIMITER: OptionDef = OptionDef::new(
     OptionType::String,
     "the character between columns; '\\t' and '\\u0001' work too",
 )
+.example(";")
 .default(",");
 const DISABLE_QUOTE: OptionDef = OptionDef::new(
     "disable-quote-character",
@@ -23,6 +24,7 @@ const QUOTE_CHARACTER: OptionDef = OptionDef::new(
     OptionType::String,
     "the character around values that hold delimiters or line ends",
 )
+.example("%")
 .default("\"");
 const ALLOW_COMMENTS: OptionDef = OptionDef::new(
     "allow-comments",
@@ -41,17 +43,20 @@ const ARRAY_DELIMITER: OptionDef = OptionDef::new(
     OptionType::String,
     "the text between the elements of an ARRAY or the fields of a ROW",
 )
+.example("|")
 .default(";");
 const ESCAPE_CHARACTER: OptionDef = OptionDef::new(
     "escape-character",
     OptionType::String,
     "the character that takes the next one's meaning away",
-);
+)
+.example("\\");
 const NULL_LITERAL: OptionDef = OptionDef::new(
     "null-literal",
     OptionType::String,
     "the text that stands for NULL",
-);
+)
+.example("n/a");
 const SCIENTIFIC: OptionDef = OptionDef::new(
     "write-bigdecimal-in-scientific-notation",
     OptionType::Boolean,

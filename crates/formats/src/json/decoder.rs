@@ -32,8 +32,10 @@ pub(crate) struct JsonDecoder {
     line: u64,
     /// For each gathered row the line it stands in, where someone asked for that.
     row_lines: Option<Vec<u64>>,
-    /// The same for the text of the row's record in a block.
-    row_texts: Option<Vec<Buffer>>,
+    /// The same for the text of the row's record in a block, with its offset.
+    row_texts: Option<Vec<(u64, Buffer)>>,
+    /// Bytes of blocks before the one in hand.
+    offset: u64,
     /// Malformed records of blocks, where someone wants them in place of an error.
     rejected: Option<Vec<Rejected>>,
     scratch: Vec<u8>,
@@ -91,6 +93,7 @@ impl JsonDecoder {
             line: 0,
             row_lines: None,
             row_texts: None,
+            offset: 0,
             rejected: None,
             scratch: Vec::new(),
         })
@@ -106,8 +109,9 @@ impl JsonDecoder {
         self.row_texts = Some(Vec::new());
     }
 
-    /// The texts of the gathered rows; empty unless they are kept.
-    pub fn take_texts(&mut self) -> Vec<Buffer> {
+    /// The texts of the gathered rows, and where they begin, counted from the first block's begin;
+    /// empty unless they are kept.
+    pub fn take_texts(&mut self) -> Vec<(u64, Buffer)> {
         self.row_texts
             .as_mut()
             .map(std::mem::take)
@@ -156,7 +160,7 @@ impl JsonDecoder {
         }
         if let (Some(texts), Some(block)) = (&mut self.row_texts, block) {
             let record = block.slice_with_length(start, text.len() - start);
-            texts.resize(num_rows, record);
+            texts.resize(num_rows, (self.offset + start as u64, record));
         }
         Ok(())
     }
@@ -170,7 +174,7 @@ impl JsonDecoder {
         if let (Some(line), Some(rejected), false) = (line, &mut self.rejected, is_other) {
             let error = fault.into_error(None, &text[start..], start);
             rejected.push(Rejected {
-                start: Some(start),
+                offset: self.offset + start as u64,
                 line,
                 raw: text[start..].to_vec(),
                 reason: error.message().to_string(),
@@ -205,6 +209,7 @@ impl Decoder for JsonDecoder {
             }
             used = line.next;
         }
+        self.offset += used as u64;
         Ok(used)
     }
 

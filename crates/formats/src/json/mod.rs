@@ -54,6 +54,7 @@ pub(crate) const MAP_NULL_KEY_LITERAL: OptionDef = OptionDef::new(
     OptionType::String,
     "the key that stands for a NULL key in mode LITERAL",
 )
+.example("none")
 .default("null");
 pub(crate) const DECIMAL_AS_PLAIN: OptionDef = OptionDef::new(
     "encode.decimal-as-plain-number",

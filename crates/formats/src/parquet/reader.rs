@@ -4,30 +4,32 @@ use std::io::Read;
 use std::sync::Arc;
 
 use arrow::array::RecordBatchOptions;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::{Buf, Bytes};
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::{DecodeRequest, FileInput, FileReader, FileScan};
-use flott_core::source::{FieldPredicate, PredicateValue};
+use flott_core::text::zone::ZoneCursor;
 use flott_core::{Error, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
-use parquet::basic::Type as Physical;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
-use parquet::file::statistics::Statistics;
-use parquet::schema::types::SchemaDescriptor;
 
+use super::UTC_TIMEZONE;
+use super::predicates::{Predicate, predicates};
+use super::rows::RowRanges;
+use super::schema::{hinted, projection};
+use super::timestamps::{map_array, to_local, zone_of_files};
 use crate::conform::{WantedField, wanted_fields};
+use crate::json::flag;
 use crate::random_access::{InputRead, guarded, read_bytes};
-use crate::statistics::comparable;
 
-fn malformed(error: ParquetError) -> Error {
+pub(super) fn malformed(error: ParquetError) -> Error {
     let message = match error {
         ParquetError::External(source) => match source.downcast::<Error>() {
             Ok(error) => return *error,
@@ -100,14 +102,21 @@ pub(super) struct ParquetReader {
     predicates: Vec<Predicate>,
     /// The row groups of the piece that are still to be read.
     groups: std::vec::IntoIter<usize>,
-    open: Option<ParquetRecordBatchReader>,
-    /// Rows of the open group that a former reader gave.
+    open: Option<OpenGroup>,
+    /// Rows of the next group that a former reader gave.
     num_skipped: u64,
-    /// Rows of the open group, and how many of them are read.
-    group_rows: u64,
-    group_read: u64,
     /// Rows of the piece's groups that are done with: read, or left out by their statistics.
     num_done: u64,
+    /// The zone whose clock the file's timestamps are to show; `None` for UTC.
+    zone: Option<ZoneCursor>,
+}
+
+/// A row group being read.
+struct OpenGroup {
+    reader: ParquetRecordBatchReader,
+    /// What of it is still to be read.
+    rows: RowRanges,
+    num_rows: u64,
 }
 
 impl ParquetReader {
@@ -116,7 +125,13 @@ impl ParquetReader {
             input: scan.input.clone(),
             ahead: Arc::default(),
         };
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let pages = match scan.predicates.is_empty() {
+            true => PageIndexPolicy::Skip,
+            false => PageIndexPolicy::Optional,
+        };
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_page_index_policy(pages);
         let metadata = ArrowReaderMetadata::load(&chunks, options).map_err(malformed)?;
         let wanted = wanted_fields(request)?;
         let metadata = hinted(metadata, request)?;
@@ -139,9 +154,8 @@ impl ParquetReader {
                 .into_iter(),
             open: None,
             num_skipped: 0,
-            group_rows: 0,
-            group_read: 0,
             num_done: 0,
+            zone: zone_of_files(flag(&request.options, &UTC_TIMEZONE)?),
             wanted,
             metadata,
             chunks,
@@ -177,42 +191,67 @@ impl ParquetReader {
     /// Opens the next group that may hold wanted rows; false when there is none.
     fn open_next(&mut self) -> Result<bool> {
         while let Some(place) = self.groups.next() {
-            let group = self.group(place)?;
-            let group_rows = group.num_rows().max(0) as u64;
-            let is_excluded = self.predicates.iter().any(|p| p.excludes(group));
-            self.group_rows = group_rows;
-            if is_excluded {
-                self.num_done += self.group_rows;
-                self.num_skipped = 0;
+            let num_rows = self.group(place)?.num_rows().max(0) as u64;
+            let mut rows = self.wanted_rows(place, num_rows)?;
+            rows.advance_to(std::mem::take(&mut self.num_skipped));
+            if rows.is_empty() {
+                self.num_done += num_rows;
                 continue;
             }
-            let ahead = self.read_ahead(place)?;
             let chunks = Chunks {
                 input: self.chunks.input.clone(),
-                ahead: Arc::new(ahead),
+                ahead: Arc::new(self.read_ahead(place, &rows, num_rows)?),
             };
             let builder =
-                ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, self.metadata.clone());
-            let reader = builder
-                .with_projection(self.projection.clone())
-                .with_row_groups(vec![place])
-                .with_batch_size(self.batch_size)
-                .with_offset(self.num_skipped as usize)
-                .build()
-                .map_err(malformed)?;
-            self.group_read = std::mem::take(&mut self.num_skipped);
-            self.open = Some(reader);
+                ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, self.metadata.clone())
+                    .with_projection(self.projection.clone())
+                    .with_row_groups(vec![place])
+                    .with_batch_size(self.batch_size);
+            let builder = match rows.is_whole(num_rows) {
+                true => builder,
+                false => builder.with_row_selection(rows.selection(num_rows)),
+            };
+            let reader = builder.build().map_err(malformed)?;
+            self.open = Some(OpenGroup {
+                reader,
+                rows,
+                num_rows,
+            });
             return Ok(true);
         }
         Ok(false)
     }
 
-    /// The bytes of a group's wanted columns: a read each, however many pages there are.
-    fn read_ahead(&self, place: usize) -> Result<Vec<(u64, Bytes)>> {
+    /// The rows of a group that may hold what is asked for, by the statistics of the group and of
+    /// its pages.
+    fn wanted_rows(&self, place: usize, num_rows: u64) -> Result<RowRanges> {
+        let group = self.group(place)?;
+        if self.predicates.iter().any(|p| p.excludes(group)) {
+            return Ok(RowRanges::default());
+        }
+        let mut rows = RowRanges::whole(num_rows);
+        for predicate in &self.predicates {
+            if let Some(found) = predicate.rows(self.metadata.metadata(), place, num_rows) {
+                rows = rows.intersection(&found);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The bytes of a group's wanted columns: a read each, however many pages there are, unless
+    /// many of the pages are not wanted.
+    fn read_ahead(
+        &self,
+        place: usize,
+        rows: &RowRanges,
+        num_rows: u64,
+    ) -> Result<Vec<(u64, Bytes)>> {
         let columns = self.group(place)?.columns().iter().enumerate();
         let wanted = columns.filter(|(leaf, _)| self.projection.leaf_included(*leaf));
+        let index = self.metadata.metadata().offset_index();
+        let index = index.and_then(|groups| groups.get(place));
         let mut ahead = Vec::new();
-        for (_, column) in wanted {
+        for (leaf, column) in wanted {
             // Negative numbers of a damaged file would make the library panic.
             let start = column
                 .dictionary_page_offset()
@@ -221,19 +260,31 @@ impl ParquetReader {
                 start.min(column.data_page_offset()),
                 column.compressed_size(),
             );
-            let (Ok(start), Ok(length)) = (u64::try_from(start), usize::try_from(length)) else {
+            let (Ok(start), Ok(length)) = (u64::try_from(start), u64::try_from(length)) else {
                 return Err(malformed(ParquetError::General(
                     "a column chunk without place".into(),
                 )));
             };
-            ahead.push((start, self.chunks.read(start, length)?));
+            let chunk = start..start.saturating_add(length);
+            let pages = index.and_then(|leaves| leaves.get(leaf));
+            let pages = pages.map_or(&[][..], |pages| pages.page_locations());
+            for piece in rows.pieces(chunk, pages, num_rows) {
+                let length = usize::try_from(piece.end - piece.start).unwrap_or(usize::MAX);
+                ahead.push((piece.start, self.chunks.read(piece.start, length)?));
+            }
         }
         ahead.sort_by_key(|(start, _)| *start);
         Ok(ahead)
     }
 
-    fn conformed(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let columns = self.wanted.iter().map(|wanted| wanted.of(batch));
+    fn conformed(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self.wanted.iter().map(|wanted| {
+            let column = wanted.of(batch)?;
+            match &mut self.zone {
+                None => Ok(column),
+                Some(zone) => map_array(&column, &mut |array| to_local(array, zone)),
+            }
+        });
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Ok(RecordBatch::try_new_with_options(
@@ -253,17 +304,16 @@ impl ParquetReader {
                     false => return Ok(None),
                 }
             };
-            match open.next() {
+            match open.reader.next() {
                 Some(batch) => {
                     let batch = batch
                         .map_err(|error| malformed(ParquetError::General(error.to_string())))?;
-                    self.group_read += batch.num_rows() as u64;
+                    open.rows.advance(batch.num_rows() as u64);
                     return Ok(Some(ChangelogBatch::insert_only(self.conformed(&batch)?)));
                 }
                 None => {
+                    self.num_done += open.num_rows;
                     self.open = None;
-                    self.num_done += self.group_rows;
-                    self.group_read = 0;
                 }
             }
         }
@@ -276,7 +326,11 @@ impl FileReader for ParquetReader {
     }
 
     fn position(&self) -> u64 {
-        self.num_done + self.group_read + self.num_skipped
+        let read = match &self.open {
+            Some(open) => open.rows.next_row().unwrap_or(open.num_rows),
+            None => self.num_skipped,
+        };
+        self.num_done + read
     }
 }
 
@@ -290,106 +344,4 @@ fn group_start(group: &RowGroupMetaData) -> u64 {
         .min()
         .and_then(|start| u64::try_from(start).ok())
         .unwrap_or(0)
-}
-
-/// The columns of the file that hold wanted fields.
-fn projection(schema: &SchemaDescriptor, wanted: &[WantedField]) -> ProjectionMask {
-    let leaves = schema.columns().iter().enumerate().filter(|(_, column)| {
-        let parts = column.path().parts();
-        wanted.iter().any(|w| parts.starts_with(&w.names))
-    });
-    ProjectionMask::leaves(schema, leaves.map(|(leaf, _)| leaf).collect::<Vec<_>>())
-}
-
-/// The same metadata, so that INT96 is read in the unit of the table's column: nanoseconds would
-/// hold only the years from 1677 to 2262.
-fn hinted(metadata: ArrowReaderMetadata, request: &DecodeRequest) -> Result<ArrowReaderMetadata> {
-    let roots = metadata
-        .parquet_schema()
-        .root_schema()
-        .get_fields()
-        .to_vec();
-    let mut is_hinted = false;
-    let fields = metadata.schema().fields().iter().map(|field| {
-        let root = roots.iter().find(|root| root.name() == field.name());
-        let is_int96 =
-            root.is_some_and(|r| r.is_primitive() && r.get_physical_type() == Physical::INT96);
-        let column = request
-            .schema
-            .index_of(field.name())
-            .map(|c| request.schema.column(c));
-        let unit = column.map(|c| c.data_type.to_arrow());
-        match unit {
-            Some(DataType::Timestamp(unit, _)) if is_int96 && unit != TimeUnit::Nanosecond => {
-                is_hinted = true;
-                Field::new(
-                    field.name(),
-                    DataType::Timestamp(unit, None),
-                    field.is_nullable(),
-                )
-                .into()
-            }
-            _ => field.clone(),
-        }
-    });
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    if !is_hinted {
-        return Ok(metadata);
-    }
-    let options = ArrowReaderOptions::new()
-        .with_skip_arrow_metadata(true)
-        .with_schema(schema);
-    ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(malformed)
-}
-
-/// What a row group's statistics can be held against.
-struct Predicate {
-    leaf: usize,
-    values: Vec<PredicateValue>,
-}
-
-/// The predicates on columns that the file holds as they are compared.
-fn predicates(
-    offered: &[FieldPredicate],
-    request: &DecodeRequest,
-    schema: &SchemaDescriptor,
-) -> Vec<Predicate> {
-    let usable = comparable(offered, request).filter_map(|(name, values)| {
-        let leaf = schema.columns().iter().position(|leaf| {
-            leaf.path().parts().len() == 1 && leaf.name() == name && leaf.max_rep_level() == 0
-        })?;
-        let values = values.to_vec();
-        Some(Predicate { leaf, values })
-    });
-    usable.collect()
-}
-
-impl Predicate {
-    /// Whether no row of the group can have one of the values.
-    fn excludes(&self, group: &RowGroupMetaData) -> bool {
-        let statistics = group.columns().get(self.leaf).and_then(|c| c.statistics());
-        statistics.is_some_and(|statistics| {
-            self.values
-                .iter()
-                .all(|value| is_outside(value, statistics) == Some(true))
-        })
-    }
-}
-
-/// Whether the value is outside of the range; `None` when that cannot be told.
-fn is_outside(value: &PredicateValue, statistics: &Statistics) -> Option<bool> {
-    match (value, statistics) {
-        (PredicateValue::Integer(value), Statistics::Int32(range)) => {
-            let (min, max) = (i64::from(*range.min_opt()?), i64::from(*range.max_opt()?));
-            Some(*value < min || *value > max)
-        }
-        (PredicateValue::Integer(value), Statistics::Int64(range)) => {
-            Some(value < range.min_opt()? || value > range.max_opt()?)
-        }
-        (PredicateValue::Text(value), Statistics::ByteArray(range)) => {
-            let (min, max) = (range.min_opt()?.data(), range.max_opt()?.data());
-            Some(value.as_bytes() < min || value.as_bytes() > max)
-        }
-        _ => None,
-    }
 }

@@ -7,23 +7,26 @@ use arrow::datatypes::*;
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::{EncodeRequest, Encoder};
-use flott_core::options::Options;
+use flott_core::text::zone::ZoneCursor;
 use flott_core::{Error, Result};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{WriterProperties, WriterVersion};
 
-use super::{
-    BLOCK_SIZE, COMPRESSION, DICTIONARY, DICTIONARY_PAGE_SIZE, PAGE_SIZE, TIME_UNIT, WRITER_VERSION,
+use super::UTC_TIMEZONE;
+use super::int96::rewrite_footer;
+use super::settings::{WrittenTimestamps, properties};
+use super::timestamps::{
+    INT96_BYTES, has_timestamps, map_array, map_type, to_int96, to_unit, to_utc, zone_of_files,
 };
 use crate::json::flag;
 
 pub(super) struct ParquetEncoder {
     writer: ArrowWriter<Vec<u8>>,
     schema: SchemaRef,
-    /// Of written timestamps; `None` leaves them as they are.
-    time_unit: Option<TimeUnit>,
+    timestamps: WrittenTimestamps,
+    /// The zone whose clock the table's timestamps show; `None` for UTC.
+    zone: Option<ZoneCursor>,
+    has_int96: bool,
 }
 
 fn failed(error: ParquetError) -> Error {
@@ -33,104 +36,75 @@ fn failed(error: ParquetError) -> Error {
     }
 }
 
-fn properties(options: &Options) -> Result<WriterProperties> {
-    let size = |def| -> Result<usize> {
-        let bytes = options.memory_size(def)?.unwrap_or(u64::MAX);
-        Ok(usize::try_from(bytes).unwrap_or(usize::MAX).max(1))
-    };
-    let compression = options
-        .text(&COMPRESSION)
-        .unwrap_or_default()
-        .to_uppercase();
-    let compression = match compression.as_str() {
-        "UNCOMPRESSED" => Compression::UNCOMPRESSED,
-        "GZIP" => Compression::GZIP(Default::default()),
-        "ZSTD" => Compression::ZSTD(ZstdLevel::default()),
-        "LZ4" => Compression::LZ4,
-        "LZ4_RAW" => Compression::LZ4_RAW,
-        _ => Compression::SNAPPY,
-    };
-    let version = options.text(&WRITER_VERSION).unwrap_or_default();
-    let version = match version.to_lowercase().ends_with(['1', '0']) && !version.contains('2') {
-        true => WriterVersion::PARQUET_1_0,
-        false => WriterVersion::PARQUET_2_0,
-    };
-    Ok(WriterProperties::builder()
-        .set_compression(compression)
-        .set_writer_version(version)
-        .set_max_row_group_bytes(Some(size(&BLOCK_SIZE)?))
-        .set_data_page_size_limit(size(&PAGE_SIZE)?)
-        .set_dictionary_page_size_limit(size(&DICTIONARY_PAGE_SIZE)?)
-        .set_dictionary_enabled(flag(options, &DICTIONARY)?)
-        .set_created_by(concat!("flott version ", env!("CARGO_PKG_VERSION")).into())
-        // Names inside lists and maps as the standard has them.
-        .set_coerce_types(true)
-        .build())
-}
-
 impl ParquetEncoder {
+    /// # Errors
+    /// A user error for a wrong option.
     pub fn new(request: &EncodeRequest) -> Result<Self> {
-        let unit = request.options.get(TIME_UNIT.key).map(str::to_lowercase);
-        let time_unit = unit.as_deref().map(|unit| match unit {
-            "nanos" => TimeUnit::Nanosecond,
-            "millis" => TimeUnit::Millisecond,
-            _ => TimeUnit::Microsecond,
-        });
+        let timestamps = WrittenTimestamps::new(&request.options)?;
         let columns = request.schema.columns().iter();
+        let mut has_timestamps_in = false;
         let fields: Fields = columns
             .map(|c| {
                 let arrow = c.data_type.to_arrow();
-                Field::new(
-                    &c.name,
-                    written_type(&arrow, time_unit),
-                    c.data_type.nullable,
-                )
+                has_timestamps_in |= has_timestamps(&arrow);
+                let written = map_type(&arrow, &|_| timestamps.data_type());
+                Field::new(&c.name, written, c.data_type.nullable)
             })
             .collect();
         let schema = Arc::new(Schema::new(fields));
-        let properties = properties(&request.options)?;
         let options = parquet::arrow::arrow_writer::ArrowWriterOptions::new()
-            .with_properties(properties)
+            .with_properties(properties(&request.options, &schema)?)
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options);
         Ok(Self {
             writer: writer.map_err(failed)?,
             schema,
-            time_unit,
+            zone: zone_of_files(flag(&request.options, &UTC_TIMEZONE)?),
+            has_int96: has_timestamps_in && timestamps == WrittenTimestamps::Int96,
+            timestamps,
+        })
+    }
+
+    /// The column as it is written.
+    fn written(&mut self, column: &ArrayRef) -> Result<ArrayRef> {
+        let (timestamps, zone) = (self.timestamps, &mut self.zone);
+        map_array(column, &mut |array| {
+            let moved = match zone {
+                None => array.clone(),
+                Some(zone) => to_utc(array, zone)?,
+            };
+            match timestamps {
+                WrittenTimestamps::Int96 => to_int96(&moved),
+                WrittenTimestamps::Int64(unit) => to_unit(&moved, unit),
+            }
         })
     }
 }
 
-/// The type that is written for one of ours.
-fn written_type(arrow: &DataType, unit: Option<TimeUnit>) -> DataType {
-    let inner = |field: &FieldRef| {
-        let inner = written_type(field.data_type(), unit);
-        Arc::new(field.as_ref().clone().with_data_type(inner))
-    };
-    match arrow {
-        DataType::Timestamp(own, zone) => DataType::Timestamp(unit.unwrap_or(*own), zone.clone()),
-        DataType::List(item) => DataType::List(inner(item)),
-        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
-        other => other.clone(),
+impl WrittenTimestamps {
+    /// What stands for one in the schema that is written.
+    fn data_type(self) -> DataType {
+        match self {
+            Self::Int96 => DataType::FixedSizeBinary(INT96_BYTES),
+            Self::Int64(unit) => DataType::Timestamp(unit, None),
+        }
     }
 }
 
 impl Encoder for ParquetEncoder {
     fn encode_block(&mut self, batch: &ChangelogBatch, out: &mut Vec<u8>) -> Result<()> {
-        let columns = batch.rows().columns().iter().zip(self.schema.fields());
+        let schema = self.schema.clone();
+        let columns = batch.rows().columns().iter().zip(schema.fields());
         let columns = columns.map(|(column, field)| -> Result<ArrayRef> {
             if !field.is_nullable() && column.null_count() > 0 {
                 let message = format!("column '{}' is NOT NULL and holds a NULL", field.name());
                 return Err(Error::user("NULL_VALUE", message));
             }
-            match self.time_unit {
-                None => Ok(column.clone()),
-                Some(_) => Ok(arrow::compute::cast(column, field.data_type())?),
-            }
+            self.written(column)
+                .map_err(|error| error.context(format!("column '{}'", field.name())))
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
-        let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
+        let rows = RecordBatch::try_new(schema.clone(), columns)?;
         self.writer.write(&rows).map_err(failed)?;
         // What is complete; the rest stays with the writer.
         out.append(self.writer.inner_mut());
@@ -147,8 +121,11 @@ impl Encoder for ParquetEncoder {
     }
 
     fn finish_file(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.writer.finish().map_err(failed)?;
+        let metadata = self.writer.finish().map_err(failed)?;
         out.append(self.writer.inner_mut());
-        Ok(())
+        match self.has_int96 {
+            true => rewrite_footer(&metadata, out),
+            false => Ok(()),
+        }
     }
 }

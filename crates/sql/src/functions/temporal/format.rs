@@ -6,11 +6,11 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewBuilder};
 use arrow::datatypes::{Date32Type, Float64Type, Int32Type, Int64Type};
 use chrono_tz::Tz;
 use flott_core::text::datetime::{parse_date, parse_timestamp, units_per_second};
+use flott_core::text::pattern::{Dialect, Pattern, PatternCache};
 use flott_core::text::zone::ZoneCursor;
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
 
-use super::pattern::{Dialect, Pattern, PatternCache};
 use crate::functions::cast::datetime::values_i64;
 use crate::functions::cast::string::retype_i64;
 use crate::functions::kernel::{Args, Text, collect, collect_text, columns};

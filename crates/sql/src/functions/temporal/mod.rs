@@ -5,8 +5,6 @@ mod difference;
 mod fields;
 mod format;
 mod overlaps;
-pub mod pattern;
-mod pattern_parse;
 pub mod rounding;
 pub mod unit;
 

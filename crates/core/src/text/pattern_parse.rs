@@ -1,6 +1,6 @@
 //! Reading texts by Java's patterns.
 
-use flott_core::text::calendar::{add_months, days_from_civil, days_in_month};
+use crate::text::calendar::{add_months, days_from_civil, days_in_month};
 
 use super::pattern::{DAYS, Dialect, Field, Item, MONTHS, Pattern};
 

@@ -1,7 +1,7 @@
 //! Java's patterns of dates and times (`yyyy-MM-dd HH:mm`), compiled once.
 
-use flott_core::text::calendar::{civil_from_days, day_of_year, iso_day_of_week, sunday_week};
-use flott_core::{Error, Result};
+use crate::text::calendar::{civil_from_days, day_of_year, iso_day_of_week, sunday_week};
+use crate::{Error, Result};
 
 /// Which of Java's two readers of patterns is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
