@@ -44,6 +44,21 @@ pub struct OperatorHost {
     pub waker: Option<Waker>,
     /// Takes bytes from the job's budget of what is under way.
     pub holder: Option<Holder>,
+    /// Where what does not fit into memory goes, for operators whose state is not kept by key.
+    pub overflow: Option<Arc<dyn Overflow>>,
+}
+
+/// Room outside of the memory. State by key finds its way there without the operator.
+pub trait Overflow: Send + Sync {
+    /// The operator keeps so many bytes in memory now; gives whether they may stay there.
+    fn may_keep(&self, bytes: usize) -> bool;
+
+    /// Writes rows to where they can be read as often as needed, until they are dropped. Batches
+    /// are read as they were given.
+    ///
+    /// # Errors
+    /// The rows' own, and an external error `SPILL` when they cannot be written.
+    fn write(&self, rows: RowsReader<'_>) -> Result<StateRows>;
 }
 
 /// Takes bytes from a budget until what it gives is dropped.
@@ -57,6 +72,12 @@ impl OperatorHost {
         if let Some(wake) = &self.waker {
             wake();
         }
+    }
+
+    /// The operator keeps so many bytes in memory now; gives whether they may stay there.
+    pub fn may_keep(&self, bytes: usize) -> bool {
+        let overflow = self.overflow.as_ref();
+        overflow.is_none_or(|overflow| overflow.may_keep(bytes))
     }
 
     /// Counts rows that an operator holds until somebody outside answers as under way, so that
