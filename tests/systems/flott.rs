@@ -33,6 +33,11 @@ impl Script {
         command
     }
 
+    /// The script's file.
+    pub fn path(&self) -> String {
+        self.file.display().to_string()
+    }
+
     /// Another command of the program; gives what it says.
     pub fn command_line(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_flott"))

@@ -24,6 +24,10 @@ pub const CASES: &[Case] = &[
     ("kills_change_nothing", kills_change_nothing),
     ("a_savepoint_is_restored", a_savepoint_is_restored),
     ("the_later_process_goes_on", the_later_process_goes_on),
+    (
+        "jobs_are_asked_through_the_store",
+        jobs_are_asked_through_the_store,
+    ),
 ];
 
 fn table(s3: &S3, name: &str, columns: &str, folder: &str, more: &str) -> String {
@@ -213,26 +217,26 @@ fn kills_change_nothing(s3: &S3) -> Result<(), Failed> {
     Ok(())
 }
 
+/// A command about jobs and state, with what it takes to reach the bucket.
+fn asked(s3: &S3, script: &Script, arguments: &[&str]) -> Result<String, String> {
+    let defines = s3.defines();
+    let defines = defines.iter().map(String::as_str);
+    let arguments: Vec<&str> = arguments.iter().copied().chain(defines).collect();
+    script.command_line(&arguments)
+}
+
 fn a_savepoint_is_restored(s3: &S3) -> Result<(), Failed> {
     let script = Script::new(&copying(s3, "saved"));
-    // A job is asked for a savepoint through its state folder, which is on its machine then.
-    let (local, savepoints) = (tempfile::tempdir()?, s3.uri("saved/points"));
-    let state = local.path().display().to_string();
+    let (state, savepoints) = (s3.uri("saved/state"), s3.uri("saved/points"));
     feed(s3, "saved", 1..51)?;
     let mut running = script.start(&["-p", "2", "--name", "saved", "--state-dir", &state]);
     let is_there = wait_for(Duration::from_secs(60), || {
         copied(s3, "saved") == Ok(complete(50))
     });
     expect(is_there, true).map_err(|_| script.errors())?;
-    let stopped = script.command_line(&[
-        "stop",
-        "--name",
-        "saved",
-        "--state-dir",
-        &state,
-        "--savepoint",
-        &savepoints,
-    ])?;
+    let stop = ["stop", "--name", "saved", "--state-dir", &state];
+    let stop = [&stop[..], &["--savepoint", &savepoints]].concat();
+    let stopped = asked(s3, &script, &stop)?;
     expect(
         wait_for(Duration::from_secs(30), || !running.is_running()),
         true,
@@ -280,4 +284,62 @@ fn the_later_process_goes_on(s3: &S3) -> Result<(), Failed> {
     expect(second.interrupt(), true)?;
     expect(copied(s3, "fenced")?, complete(100))?;
     Ok(())
+}
+
+/// Every command about a running job, with a state folder in the bucket.
+fn jobs_are_asked_through_the_store(s3: &S3) -> Result<(), Failed> {
+    let script = Script::new(&copying(s3, "asked"));
+    let (state, points) = (s3.uri("asked/state"), s3.uri("asked/points"));
+    feed(s3, "asked", 1..51)?;
+    let all = ["savepoint", "--all", "--state-dir", &state, "--to", &points];
+    match asked(s3, &script, &all) {
+        Err(told) if told.contains("NOT_RUNNING") => {}
+        other => return Err(format!("{other:?}").into()),
+    }
+    let mut running = script.start(&["-p", "1", "--name", "shop", "--state-dir", &state]);
+    let is_there = wait_for(Duration::from_secs(60), || {
+        copied(s3, "asked") == Ok(complete(50))
+    });
+    expect(is_there, true).map_err(|_| script.errors())?;
+    let jobs = ["jobs", "--state-dir", &state];
+    let told = asked(s3, &script, &jobs)?;
+    expect(told.contains("shop") && told.contains("running"), true).map_err(|_| told)?;
+    let told = asked(s3, &script, &all)?;
+    let point = told.trim().strip_prefix("shop: ").ok_or(told.clone())?;
+    expect(point.starts_with(&points), true).map_err(|_| told.clone())?;
+    let told = asked(s3, &script, &["state", "inspect", point])?;
+    expect(told.contains("savepoint"), true).map_err(|_| told)?;
+    let check = script.path();
+    let told = asked(
+        s3,
+        &script,
+        &["restore", "-p", "1", "--check", &check, "--from", point],
+    )?;
+    expect(told.contains("0 dropped, 0 refused"), true).map_err(|_| told)?;
+    let sql = "SHOW JOBS; STOP JOB 'shop' WITH SAVEPOINT;";
+    let set = format!("SET 'execution.checkpointing.savepoint-dir' = '{points}';");
+    let told = script.command_line(&[
+        "sql",
+        "--state-dir",
+        &state,
+        "-e",
+        &format!("{}{set}{sql}", s3.settings()),
+    ])?;
+    expect(
+        told.contains("RUNNING") && told.contains("savepoint-shop"),
+        true,
+    )
+    .map_err(|_| told)?;
+    let has_ended = wait_for(Duration::from_secs(30), || !running.is_running());
+    expect(has_ended, true).map_err(|_| script.errors())?;
+    let told = asked(s3, &script, &jobs)?;
+    expect(told.contains("stopped"), true).map_err(|_| told)?;
+    match asked(
+        s3,
+        &script,
+        &["stop", "--name", "shop", "--state-dir", &state],
+    ) {
+        Err(told) if told.contains("no process runs the job 'shop'") => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
 }

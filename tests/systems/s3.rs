@@ -84,6 +84,21 @@ impl S3 {
         )
     }
 
+    /// The same for commands without a script.
+    pub fn defines(&self) -> [String; 6] {
+        let define = |key: &str, value: &str| format!("{key}={value}");
+        let flag = || "-D".to_string();
+        let endpoint = format!("http://127.0.0.1:{}", self.port);
+        [
+            flag(),
+            define("s3.endpoint", &endpoint),
+            flag(),
+            define("s3.access-key", ACCESS_KEY),
+            flag(),
+            define("s3.secret-key", SECRET_KEY),
+        ]
+    }
+
     /// A folder of the bucket.
     pub fn uri(&self, folder: &str) -> String {
         format!("s3://{BUCKET}/{folder}")

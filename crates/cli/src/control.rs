@@ -10,19 +10,50 @@
 //! ```
 //!
 //! One thread serves all of them beside the job; savepoints are looked after while it goes on
-//! listening.
+//! listening. A job whose state folder is in an object store is asked through objects in it
+//! ([`mailbox`]).
 
 mod client;
+mod mailbox;
 mod server;
 mod socket;
 
+use std::path::PathBuf;
+
+use flott_core::Result;
+use flott_core::options::Options;
+use flott_state::storage::StoragePlace;
 use serde::{Deserialize, Serialize};
+
+use crate::snapshots::local_path;
 
 pub use client::send;
 pub use server::ControlServer;
 
 /// The most bytes of a request or an answer.
 const MAX_LINE: u64 = 64 << 10;
+
+/// Where a named job is asked.
+#[derive(Debug, Clone)]
+pub enum Address {
+    /// The job's folder on this machine, with its socket.
+    Folder(PathBuf),
+    /// The job's folder in an object store, with its mailbox.
+    Store(StoragePlace),
+}
+
+impl Address {
+    /// The address of a job of the state folder `dir`; `options` say how a store is reached.
+    ///
+    /// # Errors
+    /// A user error for a folder of an unknown kind or wrong options.
+    pub fn of(dir: &str, job: &str, options: &Options) -> Result<Self> {
+        Ok(match local_path(dir) {
+            Some(path) => Self::Folder(PathBuf::from(path).join(job)),
+            None => Self::Store(StoragePlace::open(dir, options)?.child(job)),
+        })
+    }
+}
 
 /// What a running job is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

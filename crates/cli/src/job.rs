@@ -1,6 +1,5 @@
 //! Runs statements one after the other: jobs on the embedded engine, their rows to a writer.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,13 +18,12 @@ use flott_sql::parser::{FailedStatement, ParsedStatement};
 use flott_sql::planner::PlannedQuery;
 use flott_sql::session::{Session, StatementResult};
 
-use crate::control::ControlServer;
+use crate::control::{Address, ControlServer};
 use crate::durable::{Durability, describe, finished_at};
 use crate::environment::available_parallelism;
 use crate::jobs::StateFolder;
 use crate::output::ResultWriter;
 use crate::progress::Progress;
-use crate::snapshots::local_path;
 
 /// A statement that failed.
 pub struct Failure {
@@ -231,7 +229,7 @@ impl Executor {
             let written = self.writer.done(number, &message);
             return written.map_err(|e| Failure::output(&e));
         }
-        let place = Place::of(&settings);
+        let place = Place::of(&settings)?;
         let job_name = graph.name.clone();
         let job = run_job(graph, settings).map_err(Failure::statement)?;
         let control = place.and_then(|place| place.serve((&name, &job_name), &job));
@@ -306,24 +304,26 @@ impl Executor {
 
 /// Where a named job is controlled from.
 struct Place {
-    /// The job's folder.
-    folder: PathBuf,
+    address: Address,
     savepoint_dir: Option<String>,
 }
 
 impl Place {
-    /// `None` for a job without a name, or whose state folder is not on this machine.
-    fn of(settings: &JobSettings) -> Option<Self> {
-        let dir = settings.durability.dir.as_deref().and_then(local_path)?;
-        Some(Self {
-            folder: PathBuf::from(dir).join(settings.job_id.as_ref()?),
+    /// `None` for a job without a name, or without a state folder.
+    fn of(settings: &JobSettings) -> Result<Option<Self>, Failure> {
+        let (Some(dir), Some(job)) = (&settings.durability.dir, &settings.job_id) else {
+            return Ok(None);
+        };
+        let address = Address::of(dir, job, &settings.config).map_err(Failure::statement)?;
+        Ok(Some(Self {
+            address,
             savepoint_dir: settings.durability.savepoint_dir.clone(),
-        })
+        }))
     }
 
     /// A job that cannot be controlled runs all the same.
     fn serve(self, names: (&str, &str), job: &RunningJob) -> Option<ControlServer> {
-        let started = ControlServer::start(&self.folder, names, job.clone(), self.savepoint_dir);
+        let started = ControlServer::start(self.address, names, job.clone(), self.savepoint_dir);
         let name = names.0;
         started
             .inspect_err(|error| {

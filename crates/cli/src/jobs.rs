@@ -8,7 +8,6 @@ mod source;
 mod table;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use flott_core::clock::{Clock, SystemClock};
@@ -21,9 +20,9 @@ use flott_sql::session::jobs::{JobInfo, Jobs, StateOf};
 use parking_lot::Mutex;
 
 use crate::commands::control::{JobReport, list_jobs};
-use crate::control::{Reply, Request, send};
+use crate::control::{Address, Reply, Request, send};
 use crate::durable::duration;
-use crate::snapshots::{Found, find, kind_of, latest, local_path, open, time_text};
+use crate::snapshots::{Found, find, kind_of, latest, open, time_text};
 pub use source::StateConnector;
 use table::StateTable;
 
@@ -99,7 +98,7 @@ impl StateFolder {
         if let Some(found) = latest(&root, job)? {
             return Ok(found);
         }
-        let jobs = list_jobs(&dir, &root)?;
+        let jobs = list_jobs(&dir, &root, config)?;
         if jobs.iter().any(|j| j.job == job) {
             let message = format!("job '{job}' has no complete checkpoint yet; ask again later");
             return Err(Error::user("NO_CHECKPOINT", message));
@@ -141,25 +140,20 @@ fn info(job: JobReport) -> JobInfo {
 impl Jobs for StateFolder {
     fn list(&self, config: &Options) -> Result<Vec<JobInfo>> {
         let dir = self.dir(config)?;
-        let jobs = list_jobs(&dir, &open(&dir, config)?)?;
+        let jobs = list_jobs(&dir, &open(&dir, config)?, config)?;
         Ok(jobs.into_iter().map(info).collect())
     }
 
     fn stop(&self, config: &Options, stop: &StopJob) -> Result<String> {
         let dir = self.dir(config)?;
-        let Some(folder) = local_path(&dir) else {
-            let message = format!(
-                "'{dir}' is not a folder of this machine: only the process that runs the job can stop it (Ctrl-C)"
-            );
-            return Err(Error::user("UNSUPPORTED", message));
-        };
+        let address = Address::of(&dir, &stop.id, config)?;
         let durability = DurabilityConfig::from_options(config)?;
         let request = Request::Stop {
             folder: durability.savepoint_dir.filter(|_| stop.with_savepoint),
             savepoint: stop.with_savepoint,
             drain: stop.with_drain,
         };
-        match send(&PathBuf::from(folder).join(&stop.id), &stop.id, &request)? {
+        match send(&address, &stop.id, &request)? {
             Reply::Path(path) => Ok(path),
             Reply::Status(_) => Err(Error::internal("a status in the place of a path")),
         }

@@ -1,4 +1,4 @@
-//! `flott bench nexmark`, end to end.
+//! `flott bench`, end to end.
 
 use std::process::{Command, Output};
 
@@ -51,4 +51,23 @@ fn a_query_that_does_not_exist_is_told() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("no query 'q99'"), "{text}");
+}
+
+#[test]
+fn recovery_and_the_size_of_state_are_told() {
+    let flott = |args: &[&str]| -> Vec<Value> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flott"));
+        let output = command.arg("bench").args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().unwrap()
+    };
+    let starts = flott(&["recovery", "--kills", "1", "--pause-ms", "1500", "--json"]);
+    assert_eq!(starts[1]["start"], "after a kill");
+    assert!(starts[1]["ms"][0].as_f64().unwrap() > 0.0);
+    let state = flott(&["state", "--rows", "200000", "join", "--json"]);
+    assert_eq!(state.len(), 1);
+    assert_eq!(state[0]["raw_bytes"], 200_000 * (2 * 8 + 2 * 20));
+    assert!(state[0]["memory_bytes"].as_u64() > state[0]["raw_bytes"].as_u64());
 }

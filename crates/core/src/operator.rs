@@ -44,6 +44,21 @@ pub struct OperatorHost {
     pub waker: Option<Waker>,
     /// Takes bytes from the job's budget of what is under way.
     pub holder: Option<Holder>,
+    /// Where what does not fit into memory goes, for operators whose state is not kept by key.
+    pub overflow: Option<Arc<dyn Overflow>>,
+}
+
+/// Room outside of the memory. State by key finds its way there without the operator.
+pub trait Overflow: Send + Sync {
+    /// The operator keeps so many bytes in memory now; gives whether they may stay there.
+    fn may_keep(&self, bytes: usize) -> bool;
+
+    /// Writes rows to where they can be read as often as needed, until they are dropped. Batches
+    /// are read as they were given.
+    ///
+    /// # Errors
+    /// The rows' own, and an external error `SPILL` when they cannot be written.
+    fn write(&self, rows: RowsReader<'_>) -> Result<StateRows>;
 }
 
 /// Takes bytes from a budget until what it gives is dropped.
@@ -57,6 +72,12 @@ impl OperatorHost {
         if let Some(wake) = &self.waker {
             wake();
         }
+    }
+
+    /// The operator keeps so many bytes in memory now; gives whether they may stay there.
+    pub fn may_keep(&self, bytes: usize) -> bool {
+        let overflow = self.overflow.as_ref();
+        overflow.is_none_or(|overflow| overflow.may_keep(bytes))
     }
 
     /// Counts rows that an operator holds until somebody outside answers as under way, so that
@@ -182,6 +203,8 @@ pub struct StateLayout {
     /// Why what was kept before cannot do without a column or call that is new; `None` where it can:
     /// the column is NULL in old rows, the call has seen no rows yet.
     pub refuses_new: Option<&'static str>,
+    /// A call that is new is made of the rows that are kept.
+    pub rebuilds_calls: bool,
     /// State is forgotten after `table.exec.state.ttl`.
     pub has_ttl: bool,
 }
@@ -190,7 +213,8 @@ pub struct StateLayout {
 #[derive(Debug, Clone)]
 pub enum TableLayout {
     /// Whole rows of the input of the table's position: they are the last columns. Of several such
-    /// tables each has the columns whose names begin with the table's and a dot.
+    /// tables each has the columns whose names begin with the table's and a dot. Calls are no part
+    /// of them.
     Rows {
         table: &'static str,
         types: Vec<DataType>,
@@ -200,14 +224,53 @@ pub enum TableLayout {
         table: &'static str,
         types: Vec<DataType>,
     },
-    /// Keys in columns named `key0`, `key1` …, partial states of calls in columns `agg0_0`,
-    /// `agg0_1`, `agg1_0` …; columns named [`TRAILING_COLUMNS`] stand behind them.
+    /// Columns of these types behind the key group, in a table of each call that has one: it is
+    /// called like the call's number with this prefix.
+    OfCall {
+        prefix: &'static str,
+        call: usize,
+        types: Vec<DataType>,
+    },
+    /// Keys and partial states of calls; columns named [`TRAILING_COLUMNS`] stand behind them.
     Aggregates {
         table: &'static str,
+        names: StateNames,
         keys: Vec<DataType>,
-        /// By call, the state of a group without rows: columns of one row.
-        empty: Vec<Vec<ArrayRef>>,
+        /// In the order of their columns.
+        parts: Vec<PartLayout>,
     },
+}
+
+/// What the columns of keys and partial states are called: `key0`, `key1` …, `agg0_0`, `agg0_1`,
+/// `agg1_0` … of calls of their own, `set0.0+2.1_0` of calls that share a set of values, each with
+/// the number of its filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateNames {
+    pub key: &'static str,
+    pub call: &'static str,
+    pub set: &'static str,
+}
+
+impl StateNames {
+    /// Of aggregations by key.
+    pub const AGGREGATES: Self = Self {
+        key: "key",
+        call: "agg",
+        set: "set",
+    };
+}
+
+/// The partial states of a call, or the values that calls with DISTINCT share.
+#[derive(Debug, Clone)]
+pub struct PartLayout {
+    /// Of each call its number, and the number of its filter in the set; 0 of calls without one.
+    pub calls: Vec<(usize, usize)>,
+    /// How many filters a set of values has; `None` is no set.
+    pub num_filters: Option<usize>,
+    /// The state of a group without rows: columns of one row.
+    pub empty: Vec<ArrayRef>,
+    /// When all of its calls are new, its columns are left out: the operator makes them of rows.
+    pub is_rebuilt: bool,
 }
 
 /// The columns behind partial states: a group's number of rows, and when it was last updated.

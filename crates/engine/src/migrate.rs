@@ -6,34 +6,42 @@
 //! | a type is wider | the values are cast |
 //! | a column more in rows that are never taken back | NULL in old rows |
 //! | a call more over rows that are never taken back | it has seen no rows yet: `COUNT` is 0, `SUM` NULL |
+//! | a call more over rows, or DISTINCT values, that are kept | it is made of them |
 //! | a column or call less | it is left out |
 //! | anything else | refused: `STATE_SCHEMA` |
 
-use std::any::Any;
-use std::collections::BTreeMap;
+mod parts;
+mod turn;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt32Array, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options, take};
-use arrow::datatypes::{DataType, Field, Schema};
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-
+use arrow::datatypes::DataType;
 use flott_core::graph::{JobGraph, Node, NodeKind, StateColumn};
 use flott_core::operator::{
-    RowsReader, StateContent, StateRows, StateSnapshot, StateTable, StoredRows, TRAILING_COLUMNS,
-    TableLayout,
+    StateContent, StateLayout, StateSnapshot, StateTable, StoredRows, TableLayout,
 };
 use flott_core::{Error, Result};
 
 use crate::checkpoint::OperatorCheckpoint;
+use turn::{MigratedRows, Origin, TableMigration};
 
 /// What becomes of an operator's state when it is taken back.
 #[derive(Debug, Clone, Default)]
 pub struct StateFit {
     /// What changes, for people; empty when the state fits as it is.
     pub changes: Vec<String>,
-    tables: Arc<BTreeMap<String, TableMigration>>,
+    /// By the table's former name.
+    tables: Arc<BTreeMap<String, Fate>>,
+}
+
+/// What becomes of a table.
+#[derive(Debug, Clone)]
+enum Fate {
+    /// It is turned, and has this name now.
+    Kept(String, Arc<TableMigration>),
+    Dropped,
 }
 
 impl StateFit {
@@ -46,48 +54,24 @@ impl StateFit {
     /// # Errors
     /// A defect: tables of changes.
     pub(crate) fn apply(&self, snapshot: StateSnapshot) -> Result<StateSnapshot> {
-        let tables = snapshot.tables.into_iter().map(|table| {
-            if !self.tables.contains_key(&table.name) {
-                return Ok(table);
+        let mut tables = Vec::with_capacity(snapshot.tables.len());
+        for table in snapshot.tables {
+            match self.tables.get(&table.name) {
+                None => tables.push(table),
+                Some(Fate::Dropped) => {}
+                Some(Fate::Kept(name, migration)) => {
+                    let rows = MigratedRows::new(table.rows()?.clone(), migration.clone());
+                    let rows: Arc<dyn StoredRows> = Arc::new(rows);
+                    tables.push(StateTable {
+                        name: name.clone(),
+                        content: StateContent::Full(rows.into()),
+                        ..table
+                    });
+                }
             }
-            let rows = MigratedRows {
-                rows: table.rows()?.clone(),
-                table: table.name.clone(),
-                tables: self.tables.clone(),
-            };
-            let rows: Arc<dyn StoredRows> = Arc::new(rows);
-            Ok(StateTable {
-                content: StateContent::Full(rows.into()),
-                ..table
-            })
-        });
-        Ok(StateSnapshot {
-            tables: tables.collect::<Result<_>>()?,
-        })
+        }
+        Ok(StateSnapshot { tables })
     }
-}
-
-/// Where a column of today comes from.
-#[derive(Debug, Clone)]
-enum Origin {
-    /// A former column of the same part of the table, counted from the first.
-    Former(usize),
-    New,
-}
-
-/// How a table's batches are turned.
-#[derive(Debug, Clone)]
-enum TableMigration {
-    /// The last `num_former` columns are the rows.
-    Rows {
-        num_former: usize,
-        columns: Vec<(String, DataType, Origin)>,
-    },
-    Keys(Vec<DataType>),
-    Aggregates {
-        keys: Vec<DataType>,
-        calls: Vec<(Vec<ArrayRef>, Origin)>,
-    },
 }
 
 /// What becomes of the state of an operator's former self; state that is empty fits always.
@@ -118,33 +102,42 @@ pub fn check_state(
         ));
     };
     let mut changes = Vec::new();
-    let mut tables = BTreeMap::new();
+    let (mut tables, mut left_out) = (BTreeMap::new(), BTreeSet::new());
     let is_part = |t: &&TableLayout| matches!(t, TableLayout::Rows { .. });
     let num_parts = layout.tables.iter().filter(is_part).count();
     for (input, table) in layout.tables.iter().enumerate() {
-        let (name, prefix) = match table {
-            TableLayout::Rows { table, .. } if num_parts > 1 => (*table, format!("{table}.")),
-            TableLayout::Rows { table, .. }
-            | TableLayout::Keys { table, .. }
-            | TableLayout::Aggregates { table, .. } => (*table, String::new()),
+        let prefix = match table {
+            TableLayout::Rows { table, .. } if num_parts > 1 => format!("{table}."),
+            _ => String::new(),
         };
         let (old, new) = (part(former, &prefix), part(&node.state, &prefix));
-        let pairs = Pairs::of(node, &former[old.clone()], &node.state[new.clone()])?;
+        let pairs = Pairs::of(node, &former[old], &node.state[new])?;
         if !matches!(table, TableLayout::Keys { .. }) {
-            changes.extend(pairs.changes());
+            let told = pairs.changes(&layout).into_iter();
+            changes.extend(
+                told.filter(|change| !changes.contains(change))
+                    .collect::<Vec<_>>(),
+            );
         }
-        let added = pairs.added();
-        if let (Some(why), Some(column)) = (layout.refuses_new, added.first()) {
-            let told = format!("{} {} is new", column.name, column.data_type);
-            return Err(refusal(node, &format!("{told}, and {why}")));
-        }
+        pairs.check_changed(node, &layout)?;
+        pairs.check_new(node, &layout)?;
         if let TableLayout::Rows { .. } = table {
             check_nullable(graph, node, input, &pairs)?;
         }
-        tables.insert(name.to_string(), migration(node, table, &pairs, old.len())?);
+        tables.extend(fates(node, table, &pairs)?);
+        if let TableLayout::OfCall { prefix, .. } = table {
+            // What was kept for calls that are gone must not be taken for that of others.
+            let former = former.iter().filter(|c| c.aggregate.is_some()).count();
+            for number in 0..former {
+                left_out.insert(format!("{prefix}{number}"));
+            }
+        }
+    }
+    for table in left_out {
+        tables.entry(table).or_insert(Fate::Dropped);
     }
     if changes.is_empty() {
-        changes = Pairs::of(node, former, &node.state)?.changes();
+        changes.push("its columns are in another order".into());
     }
     Ok(StateFit {
         changes,
@@ -188,29 +181,99 @@ impl<'a> Pairs<'a> {
             }
             pairs.push((column, found.map(|(position, _)| position)));
         }
-        let gone = former.iter().zip(&used).filter(|(_, used)| !**used);
-        for (old, _) in gone {
-            refuse_changed_call(node, old, &pairs)?;
-        }
         Ok(Self { former, now: pairs })
     }
 
-    fn added(&self) -> Vec<&'a StateColumn> {
-        let added = self.now.iter().filter(|(_, former)| former.is_none());
-        added.map(|(column, _)| *column).collect()
+    /// Refuses a call in the place of another: to begin anew would lose what that has seen.
+    fn check_changed(&self, node: &Node, layout: &StateLayout) -> Result<()> {
+        let is_kept = |at: usize| self.now.iter().any(|(_, former)| *former == Some(at));
+        let former = self.former.iter().enumerate();
+        let mut gone = former.filter(|(at, c)| c.aggregate.is_some() && !is_kept(*at));
+        let Some((_, old)) = gone.next() else {
+            return Ok(());
+        };
+        let calls = self.now.iter().filter(|(c, _)| c.aggregate.is_some());
+        let mut added = calls
+            .enumerate()
+            .filter(|(_, (_, former))| former.is_none());
+        match added.find(|(call, _)| !self.is_made(*call, layout)) {
+            Some((_, (new, _))) => Err(refusal(
+                node,
+                &format!(
+                    "{} {} has become {} {}, which is another value",
+                    old.name, old.data_type, new.name, new.data_type
+                ),
+            )),
+            None => Ok(()),
+        }
     }
 
-    fn changes(&self) -> Vec<String> {
+    /// Refuses columns and calls that are new where they would have had to see what is gone.
+    fn check_new(&self, node: &Node, layout: &StateLayout) -> Result<()> {
+        let Some(why) = layout.refuses_new else {
+            return Ok(());
+        };
+        let mut calls = 0;
+        for (column, former) in &self.now {
+            let call = column.aggregate.is_some().then_some(calls);
+            calls += usize::from(call.is_some());
+            if former.is_none() && !call.is_some_and(|call| self.is_made(call, layout)) {
+                let told = format!("{} {} is new", column.name, column.data_type);
+                return Err(refusal(node, &format!("{told}, and {why}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a call that is new is made of what is kept: of rows, or of the DISTINCT values of
+    /// another call with its filter.
+    fn is_made(&self, call: usize, layout: &StateLayout) -> bool {
+        if layout.rebuilds_calls {
+            return true;
+        }
+        let former = self.former_calls();
+        let was_there = |c: &usize| former.get(*c).is_some_and(Option::is_some);
+        layout.tables.iter().any(|table| {
+            let TableLayout::Aggregates { parts, .. } = table else {
+                return false;
+            };
+            let sets = parts.iter().filter(|p| p.num_filters.is_some());
+            let mut sharing = sets.filter_map(|part| {
+                let (_, filter) = part.calls.iter().find(|(c, _)| *c == call)?;
+                let mut others = part.calls.iter().filter(|(_, f)| f == filter);
+                Some(others.any(|(other, _)| was_there(other)))
+            });
+            sharing.next().unwrap_or(false)
+        })
+    }
+
+    /// By call, the number of its former self among the former calls.
+    fn former_calls(&self) -> Vec<Option<usize>> {
+        let number_of = |at: usize| {
+            let before = self.former[..at].iter();
+            before.filter(|c| c.aggregate.is_some()).count()
+        };
+        let calls = self.now.iter().filter(|(c, _)| c.aggregate.is_some());
+        calls.map(|(_, former)| former.map(number_of)).collect()
+    }
+
+    fn changes(&self, layout: &StateLayout) -> Vec<String> {
+        let mut calls = 0;
         let mut changes = Vec::new();
         for (column, former) in &self.now {
             let (name, data_type) = (&column.name, &column.data_type);
+            let call = calls;
+            calls += usize::from(column.aggregate.is_some());
             match former.map(|position| &self.former[position].data_type) {
                 Some(old) if old == data_type => {}
                 Some(old) => changes.push(format!("{name} {data_type} was {old}")),
                 None if column.aggregate.is_some() => {
-                    changes.push(format!(
-                        "{name} {data_type} is new: it has seen no rows yet"
-                    ));
+                    let why = match self.is_made(call, layout) {
+                        true if layout.rebuilds_calls => "it is made of the rows that are kept",
+                        true => "it is made of the values that are kept",
+                        false => "it has seen no rows yet",
+                    };
+                    changes.push(format!("{name} {data_type} is new: {why}"));
                 }
                 None => changes.push(format!("{name} {data_type} is new: NULL in old rows")),
             }
@@ -222,34 +285,7 @@ impl<'a> Pairs<'a> {
             .enumerate()
             .filter(|(at, _)| !is_kept(*at));
         changes.extend(gone.map(|(_, c)| format!("{} {} is left out", c.name, c.data_type)));
-        if changes.is_empty() {
-            changes.push("its columns are in another order".into());
-        }
         changes
-    }
-}
-
-/// A call that has gone while another has come has likely become it: to begin anew in its place
-/// would lose what it has seen.
-fn refuse_changed_call(
-    node: &Node,
-    old: &StateColumn,
-    now: &[(&StateColumn, Option<usize>)],
-) -> Result<()> {
-    if old.aggregate.is_none() {
-        return Ok(());
-    }
-    let mut pairs = now.iter();
-    let added = pairs.find(|(new, former)| former.is_none() && new.aggregate.is_some());
-    match added {
-        Some((new, _)) => Err(refusal(
-            node,
-            &format!(
-                "{} {} has become {} {}, which is another value",
-                old.name, old.data_type, new.name, new.data_type
-            ),
-        )),
-        None => Ok(()),
     }
 }
 
@@ -273,47 +309,81 @@ fn check_nullable(graph: &JobGraph, node: &Node, input: usize, pairs: &Pairs<'_>
     Ok(())
 }
 
-fn migration(
-    node: &Node,
-    layout: &TableLayout,
-    pairs: &Pairs<'_>,
-    num_former: usize,
-) -> Result<TableMigration> {
-    let defect = || Error::internal(format!("{}: a state layout of other columns", node.name));
-    let origin = |former: &Option<usize>| former.map_or(Origin::New, Origin::Former);
+/// What becomes of the tables of a layout, by their former names.
+fn fates(node: &Node, layout: &TableLayout, pairs: &Pairs<'_>) -> Result<Vec<(String, Fate)>> {
+    let kept = |former: String, name: &str, migration| {
+        (former, Fate::Kept(name.to_string(), Arc::new(migration)))
+    };
     Ok(match layout {
-        TableLayout::Rows { types, .. } => {
-            if types.len() != pairs.now.len() {
-                return Err(defect());
-            }
-            let columns = pairs.now.iter().zip(types);
-            TableMigration::Rows {
-                num_former,
-                columns: columns
-                    .map(|((c, former), t)| (c.name.clone(), t.clone(), origin(former)))
-                    .collect(),
-            }
+        TableLayout::Rows { table, types } => {
+            vec![kept((*table).into(), table, rows(node, types, pairs)?)]
         }
-        TableLayout::Keys { types, .. } => TableMigration::Keys(types.clone()),
-        TableLayout::Aggregates { keys, empty, .. } => {
-            if keys.len() + empty.len() != pairs.now.len() {
-                return Err(defect());
-            }
-            let calls = pairs.now[keys.len()..].iter().zip(empty);
-            let num_keys = keys.len();
-            let of_call = |former: &Option<usize>| match former {
-                Some(position) if *position >= num_keys => Ok(Origin::Former(position - num_keys)),
-                Some(_) => Err(defect()),
-                None => Ok(Origin::New),
-            };
-            TableMigration::Aggregates {
+        TableLayout::Keys { table, types } => {
+            let migration = TableMigration::Keys(types.clone());
+            vec![kept((*table).into(), table, migration)]
+        }
+        TableLayout::OfCall {
+            prefix,
+            call,
+            types,
+        } => of_call(prefix, *call, types, &pairs.former_calls())
+            .map(|(former, name, migration)| kept(former, &name, migration))
+            .into_iter()
+            .collect(),
+        TableLayout::Aggregates {
+            table,
+            names,
+            keys,
+            parts,
+        } => {
+            let calls = pairs.former_calls();
+            let parts = parts.iter().cloned();
+            let migration = TableMigration::Aggregates {
+                names: *names,
                 keys: keys.clone(),
-                calls: calls
-                    .map(|((_, former), empty)| Ok((empty.clone(), of_call(former)?)))
-                    .collect::<Result<_>>()?,
-            }
+                parts: parts
+                    .map(|part| parts::PartMigration::new(part, &calls))
+                    .collect(),
+            };
+            vec![kept((*table).into(), table, migration)]
         }
     })
+}
+
+fn rows(node: &Node, types: &[DataType], pairs: &Pairs<'_>) -> Result<TableMigration> {
+    let is_row = |c: &StateColumn| c.aggregate.is_none();
+    let columns: Vec<_> = pairs.now.iter().filter(|(c, _)| is_row(c)).collect();
+    if types.len() != columns.len() {
+        let message = format!("{}: a state layout of other columns", node.name);
+        return Err(Error::internal(message));
+    }
+    let columns = columns
+        .iter()
+        .zip(types)
+        .map(|((column, former), data_type)| {
+            let origin = former.map_or(Origin::New, Origin::Former);
+            (column.name.clone(), data_type.clone(), origin)
+        });
+    Ok(TableMigration::Rows {
+        num_former: pairs.former.iter().filter(|c| is_row(c)).count(),
+        columns: columns.collect(),
+    })
+}
+
+/// The table of a call's former self, which may have had another number.
+fn of_call(
+    prefix: &str,
+    call: usize,
+    types: &[DataType],
+    former: &[Option<usize>],
+) -> Option<(String, String, TableMigration)> {
+    let number = former.get(call).copied().flatten()?;
+    let migration = TableMigration::Leading(types.to_vec());
+    Some((
+        format!("{prefix}{number}"),
+        format!("{prefix}{call}"),
+        migration,
+    ))
 }
 
 fn refusal(node: &Node, why: &str) -> Error {
@@ -404,165 +474,8 @@ impl<'a> Sized<'a> {
     }
 }
 
-/// Rows that are turned when they are read.
-#[derive(Debug)]
-struct MigratedRows {
-    rows: StateRows,
-    table: String,
-    tables: Arc<BTreeMap<String, TableMigration>>,
-}
-
-impl StoredRows for MigratedRows {
-    fn num_rows(&self) -> usize {
-        self.rows.num_rows()
-    }
-
-    fn size_bytes(&self) -> usize {
-        self.rows.size_bytes()
-    }
-
-    fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
-        let Some(migration) = self.tables.get(&self.table) else {
-            return Ok(self.rows.read_groups(key_groups.cloned()));
-        };
-        let batches = self.rows.read_groups(key_groups.cloned());
-        Ok(Box::new(batches.map(move |batch| migration.turn(&batch?))))
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-type Column = (String, ArrayRef);
-
-impl TableMigration {
-    fn turn(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let schema = batch.schema();
-        let names = schema.fields().iter().map(|f| f.name().clone());
-        let columns: Vec<Column> = names.zip(batch.columns().iter().cloned()).collect();
-        let columns = match self {
-            Self::Rows {
-                num_former,
-                columns: now,
-            } => turn_rows(columns, *num_former, now, batch.num_rows())?,
-            Self::Keys(types) => turn_keys(columns, types)?,
-            Self::Aggregates { keys, calls } => {
-                turn_aggregates(columns, keys, calls, batch.num_rows())?
-            }
-        };
-        let fields = columns.iter();
-        let fields = fields.map(|(name, c)| Field::new(name, c.data_type().clone(), true));
-        let schema = Schema::new(fields.collect::<Vec<_>>());
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let columns = columns.into_iter().map(|(_, c)| c).collect();
-        Ok(RecordBatch::try_new_with_options(
-            Arc::new(schema),
-            columns,
-            &options,
-        )?)
-    }
-}
-
-fn turn_rows(
-    mut columns: Vec<Column>,
-    num_former: usize,
-    now: &[(String, DataType, Origin)],
-    num_rows: usize,
-) -> Result<Vec<Column>> {
-    let Some(first) = columns.len().checked_sub(num_former) else {
-        return Err(Error::internal(
-            "a table of state with fewer columns than its rows",
-        ));
-    };
-    let rows = columns.split_off(first);
-    for (name, data_type, origin) in now {
-        let column = match origin {
-            Origin::Former(at) => widened(&rows[*at].1, data_type)?,
-            Origin::New => new_null_array(data_type, num_rows),
-        };
-        columns.push((name.clone(), column));
-    }
-    Ok(columns)
-}
-
-fn turn_keys(mut columns: Vec<Column>, types: &[DataType]) -> Result<Vec<Column>> {
-    let first = columns.len().saturating_sub(types.len());
-    for ((_, column), data_type) in columns[first..].iter_mut().zip(types) {
-        *column = widened(column, data_type)?;
-    }
-    Ok(columns)
-}
-
-fn turn_aggregates(
-    columns: Vec<Column>,
-    keys: &[DataType],
-    calls: &[(Vec<ArrayRef>, Origin)],
-    num_rows: usize,
-) -> Result<Vec<Column>> {
-    let (mut turned, mut trailing) = (Vec::new(), Vec::new());
-    let mut former: BTreeMap<usize, Vec<ArrayRef>> = BTreeMap::new();
-    for (name, column) in columns {
-        let key = name
-            .strip_prefix("key")
-            .and_then(|n| n.parse::<usize>().ok());
-        let call = name.strip_prefix("agg").and_then(|n| n.split_once('_'));
-        if let Some(call) = call.and_then(|(call, _)| call.parse().ok()) {
-            former.entry(call).or_default().push(column);
-        } else if let Some(data_type) = key.and_then(|k| keys.get(k)) {
-            turned.push((name, widened(&column, data_type)?));
-        } else if TRAILING_COLUMNS.contains(&name.as_str()) {
-            trailing.push((name, column));
-        } else {
-            turned.push((name, column));
-        }
-    }
-    let none = UInt32Array::from(vec![0; num_rows]);
-    for (number, (empty, origin)) in calls.iter().enumerate() {
-        let states = match origin {
-            Origin::Former(call) => {
-                let states = former.get(call).map_or(&[][..], Vec::as_slice);
-                if states.len() != empty.len() {
-                    return Err(Error::user(
-                        "STATE_SCHEMA",
-                        "the state keeps several DISTINCT calls as one; go back to the former \
-                         statement, or start without this state",
-                    ));
-                }
-                let pairs = states.iter().zip(empty);
-                pairs
-                    .map(|(state, like)| widened(state, like.data_type()))
-                    .collect()
-            }
-            Origin::New => {
-                let columns = empty.iter().map(|column| Ok(take(column, &none, None)?));
-                columns.collect::<Result<Vec<_>>>()
-            }
-        };
-        for (at, state) in states?.into_iter().enumerate() {
-            turned.push((format!("agg{number}_{at}"), state));
-        }
-    }
-    turned.extend(trailing);
-    Ok(turned)
-}
-
-fn widened(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    if column.data_type() == to {
-        return Ok(column.clone());
-    }
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    Ok(cast_with_options(column, to, &options)?)
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, Int32Array, Int64Array, UInt16Array};
-    use arrow::datatypes::Int64Type;
-
     use super::*;
 
     #[test]
@@ -588,32 +501,5 @@ mod tests {
             ("ROW<`a` INT>", "ROW<`a` BIGINT>"),
         ];
         assert!(not.iter().all(|(from, to)| !is_widening(from, to)));
-    }
-
-    #[test]
-    fn partial_states_find_their_calls_and_new_calls_begin_empty() {
-        let columns: Vec<Column> = vec![
-            ("key_group".into(), Arc::new(UInt16Array::from(vec![1, 2]))),
-            ("key0".into(), Arc::new(Int32Array::from(vec![7, 8]))),
-            ("agg0_0".into(), Arc::new(Int64Array::from(vec![10, 20]))),
-            ("agg1_0".into(), Arc::new(Int64Array::from(vec![30, 40]))),
-            ("updated_ms".into(), Arc::new(Int64Array::from(vec![5, 6]))),
-        ];
-        let zero: ArrayRef = Arc::new(Int64Array::from(vec![0]));
-        let calls = [
-            (vec![zero.clone()], Origin::Former(1)),
-            (vec![zero], Origin::New),
-        ];
-        let turned = turn_aggregates(columns, &[DataType::Int64], &calls, 2).unwrap();
-        let names: Vec<&str> = turned.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(
-            names,
-            ["key_group", "key0", "agg0_0", "agg1_0", "updated_ms"]
-        );
-        let values = |at: usize| turned[at].1.as_primitive::<Int64Type>().values().to_vec();
-        assert_eq!(
-            (values(1), values(2), values(3)),
-            (vec![7, 8], vec![30, 40], vec![0, 0])
-        );
     }
 }

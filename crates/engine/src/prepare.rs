@@ -176,8 +176,12 @@ fn prepare_source(
     })
 }
 
-/// Wakes the chain's host, and counts what operators hold as under way.
-fn host_of(job: &Arc<JobState>, activator: &Arc<OnceLock<SyncActivator>>) -> OperatorHost {
+/// Wakes the chain's host, counts what operators hold as under way, and has files for them.
+fn host_of(
+    job: &Arc<JobState>,
+    place: &Place,
+    activator: &Arc<OnceLock<SyncActivator>>,
+) -> OperatorHost {
     let (activator, flow) = (activator.clone(), job.flow.clone());
     OperatorHost {
         waker: Some(Arc::new(move || {
@@ -190,6 +194,7 @@ fn host_of(job: &Arc<JobState>, activator: &Arc<OnceLock<SyncActivator>>) -> Ope
             let ticket: Arc<dyn std::any::Any + Send + Sync> = flow.ticket(bytes);
             Some(ticket)
         })),
+        overflow: Some(job.spilling.overflow(&place.metrics)),
     }
 }
 
@@ -212,7 +217,7 @@ fn prepare_link(
         clock: job.options.clock.clone(),
         metrics: place.metrics.clone(),
         config: Arc::new(job.graph.config.clone()),
-        host: host_of(job, activator),
+        host: host_of(job, &place, activator),
     };
     let operator = place.guard(|| {
         let mut operator = factory.create()?;

@@ -84,12 +84,17 @@ impl LocalFolder {
         }
     }
 
-    /// Removes what was left in a folder by writes that were never done, where `is_left` says so of
-    /// the name that they were to have.
+    /// Removes what was left in a folder by writes that were never done, and the folder if nothing
+    /// else is in it. `is_left` is asked with the name that a file was to have and when it was last
+    /// written, in ms since 1970.
     ///
     /// # Errors
     /// An external error that names the file.
-    pub fn remove_unfinished(&self, path: &Path, is_left: impl Fn(&str) -> bool) -> Result<()> {
+    pub fn remove_unfinished(
+        &self,
+        path: &Path,
+        is_left: impl Fn(&str, i64) -> bool,
+    ) -> Result<()> {
         let folder = self.file(path);
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -101,17 +106,33 @@ impl LocalFolder {
             let Some((wanted, number)) = name.to_str().and_then(|n| n.rsplit_once('#')) else {
                 continue;
             };
-            if number.bytes().all(|b| b.is_ascii_digit()) && is_left(wanted) {
-                match fs::remove_file(entry.path()) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
-                        return Err(failed(&entry.path(), &error));
-                    }
-                    _ => {}
+            let is_temporary = number.bytes().all(|b| b.is_ascii_digit());
+            let removed = match modified_ms(&entry.path()) {
+                Ok(time_ms) if is_temporary && is_left(wanted, time_ms) => {
+                    fs::remove_file(entry.path())
                 }
+                other => other.map(drop),
+            };
+            match removed {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failed(&entry.path(), &error));
+                }
+                _ => {}
             }
+        }
+        if folder != *self.root {
+            // It stays where it has files; who writes into it makes it anew.
+            let _ = fs::remove_dir(&folder);
         }
         Ok(())
     }
+}
+
+/// When a file was last written, in ms since 1970.
+fn modified_ms(file: &FilePath) -> std::io::Result<i64> {
+    let time = fs::metadata(file)?.modified()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH);
+    Ok(since.map_or(0, |since| since.as_millis() as i64))
 }
 
 /// Makes the folder of a file, and gives every folder that holds a new name then.
@@ -214,9 +235,16 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let local = LocalFolder::new(folder.path());
-        local.remove_unfinished(&Path::from(""), |name| name.starts_with("1-"))?;
+        local.remove_unfinished(&Path::from(""), |name, _| name.starts_with("1-"))?;
         assert_eq!(names(folder.path()), ["1-2", "1-3#x", "2-2#8"]);
-        local.remove_unfinished(&Path::from("nowhere"), |_| true)
+        local.remove_unfinished(&Path::from(""), |_, time_ms| time_ms < 1_000_000)?;
+        assert_eq!(names(folder.path()), ["1-2", "1-3#x", "2-2#8"]);
+        // A folder goes with the last of it.
+        fs::create_dir(folder.path().join("a")).unwrap();
+        fs::write(folder.path().join("a/b#0"), "").unwrap();
+        local.remove_unfinished(&Path::from("a"), |_, time_ms| time_ms > 1_000_000)?;
+        assert_eq!(names(folder.path()), ["1-2", "1-3#x", "2-2#8"]);
+        local.remove_unfinished(&Path::from("nowhere"), |_, _| true)
     }
 
     #[test]

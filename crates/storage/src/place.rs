@@ -265,12 +265,17 @@ impl StoragePlace {
         wait_for(put)?
     }
 
-    /// Removes what writes that were never done have left in a folder, where `is_left` says so of
-    /// the name that they were to have. Only folders on disks have such files.
+    /// Removes what writes that were never done have left in a folder, and the folder if nothing
+    /// else is in it. `is_left` is asked with the name that an object was to have and when it was
+    /// written, in ms since 1970. Only folders on disks have such files.
     ///
     /// # Errors
     /// An external error that names the file.
-    pub fn remove_unfinished(&self, folder: &str, is_left: impl Fn(&str) -> bool) -> Result<()> {
+    pub fn remove_unfinished(
+        &self,
+        folder: &str,
+        is_left: impl Fn(&str, i64) -> bool,
+    ) -> Result<()> {
         match &self.local {
             Some(local) => local.remove_unfinished(&self.path(folder), is_left),
             None => Ok(()),

@@ -4,7 +4,9 @@ mod cases;
 mod checkpoints;
 mod measure;
 mod nexmark;
+mod recovery;
 mod spill;
+mod state;
 
 use std::process::ExitCode;
 
@@ -50,6 +52,10 @@ enum Suite {
     Checkpoints(checkpoints::CheckpointArgs),
     /// An aggregation whose state is larger than memory, against the same in memory.
     Spill(spill::SpillArgs),
+    /// How much memory state takes for each byte of the rows that it keeps.
+    State(state::StateArgs),
+    /// How long a killed job takes until it prints its next row.
+    Recovery(recovery::RecoveryArgs),
 }
 
 /// Runs the command.
@@ -58,6 +64,8 @@ pub fn run(args: &BenchArgs) -> ExitCode {
         Some(Suite::Nexmark(args)) => return nexmark::run(args),
         Some(Suite::Checkpoints(args)) => return checkpoints::run(args),
         Some(Suite::Spill(args)) => return spill::run(args),
+        Some(Suite::State(args)) => return state::run(args),
+        Some(Suite::Recovery(args)) => return recovery::run(args),
         None => {}
     }
     let to_json = |(case, m): &(&Case, Measurement)| m.to_json(case.name);

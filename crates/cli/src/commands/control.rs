@@ -1,34 +1,39 @@
 //! `flott savepoint`, `flott stop` and `flott jobs`: named jobs that run in other processes.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use flott_core::clock::{Clock, SystemClock};
+use flott_core::options::Options;
 use flott_core::{Error, Result};
 use flott_state::storage::{CheckpointStore, StoragePlace};
 use serde::Serialize;
 
 use crate::commands::state::{ReportFormat, json_text, print};
-use crate::control::{JobStatus, Reply, Request, send};
+use crate::control::{Address, JobStatus, Reply, Request, send};
 use crate::diagnostics;
 use crate::durable::duration;
 use crate::output::aligned;
 use crate::snapshots::{StoreArgs, latest, local_path, open, size_text};
 
-/// Which running job is meant.
+/// Where running jobs are found.
 #[derive(Debug, Args)]
 struct Target {
-    /// The job's name, as `flott jobs` lists it.
-    #[arg(long, value_name = "NAME")]
-    name: String,
-    /// The state folder that it was started with.
+    /// The state folder (or s3://…) that they were started with.
     #[arg(long, value_name = "DIR")]
     state_dir: String,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct SavepointArgs {
+    /// The job's name, as `flott jobs` lists it.
+    #[arg(long, value_name = "NAME", required_unless_present = "all")]
+    name: Option<String>,
+    /// Every running job of the state folder.
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
     #[command(flatten)]
     target: Target,
     /// The savepoint gets a folder of its own below this one; the default is the script's
@@ -39,6 +44,9 @@ pub struct SavepointArgs {
 
 #[derive(Debug, Args)]
 pub struct StopArgs {
+    /// The job's name, as `flott jobs` lists it.
+    #[arg(long, value_name = "NAME")]
+    name: String,
     #[command(flatten)]
     target: Target,
     /// Write a savepoint, too, in a folder of its own below this one.
@@ -64,10 +72,43 @@ pub struct JobsArgs {
 pub fn savepoint(args: &SavepointArgs) -> ExitCode {
     let request = || {
         let folder = args.to.as_deref().map(absolute).transpose()?;
-        let path = args.target.send(&Request::Savepoint { folder })?;
-        print(&format!("{path}\n"))
+        let request = Request::Savepoint { folder };
+        match &args.name {
+            Some(name) => {
+                let path = args.target.send(name, &request)?;
+                print(&format!("{path}\n"))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            None => savepoint_all(&args.target, &request),
+        }
     };
-    diagnostics::exit_of(request().map(|()| ExitCode::SUCCESS))
+    diagnostics::exit_of(request())
+}
+
+/// A savepoint of each running job; one that fails keeps no other from its own.
+fn savepoint_all(target: &Target, request: &Request) -> Result<ExitCode> {
+    let options = target.store.options()?;
+    let jobs = list_jobs(
+        &target.state_dir,
+        &open(&target.state_dir, &options)?,
+        &options,
+    )?;
+    let running: Vec<_> = jobs.into_iter().filter(|j| j.running.is_some()).collect();
+    if running.is_empty() {
+        let message = format!("no job of {} is running", target.state_dir);
+        return Err(Error::user("NOT_RUNNING", message));
+    }
+    let mut exit = ExitCode::SUCCESS;
+    for job in running {
+        match target.send(&job.job, request) {
+            Ok(path) => print(&format!("{}: {path}\n", job.job))?,
+            Err(error) => {
+                exit = ExitCode::from(diagnostics::EXIT_FAILED);
+                eprintln!("error: {error}");
+            }
+        }
+    }
+    Ok(exit)
 }
 
 /// Runs `flott stop`.
@@ -75,12 +116,13 @@ pub fn stop(args: &StopArgs) -> ExitCode {
     let request = || {
         let folder = args.savepoint.as_deref().map(absolute).transpose()?;
         let drain = args.drain;
-        let path = args.target.send(&Request::Stop {
+        let request = Request::Stop {
             savepoint: folder.is_some(),
             folder,
             drain,
-        })?;
-        print(&format!("{} has stopped: {path}\n", args.target.name))
+        };
+        let path = args.target.send(&args.name, &request)?;
+        print(&format!("{} has stopped: {path}\n", args.name))
     };
     diagnostics::exit_of(request().map(|()| ExitCode::SUCCESS))
 }
@@ -88,8 +130,9 @@ pub fn stop(args: &StopArgs) -> ExitCode {
 /// Runs `flott jobs`.
 pub fn jobs(args: &JobsArgs) -> ExitCode {
     let list = || {
-        let place = open(&args.state_dir, &args.store.options()?)?;
-        let jobs = list_jobs(&args.state_dir, &place)?;
+        let options = args.store.options()?;
+        let place = open(&args.state_dir, &options)?;
+        let jobs = list_jobs(&args.state_dir, &place, &options)?;
         let text = match args.format {
             ReportFormat::Table => table(&jobs),
             ReportFormat::Json => json_text(&jobs)?,
@@ -101,15 +144,9 @@ pub fn jobs(args: &JobsArgs) -> ExitCode {
 
 impl Target {
     /// Asks the job; gives the path in its answer.
-    fn send(&self, request: &Request) -> Result<String> {
-        let Some(dir) = local_path(&self.state_dir) else {
-            let message = format!(
-                "'{}' is not a folder of this machine: only the process that runs the job can stop it (Ctrl-C)",
-                self.state_dir
-            );
-            return Err(Error::user("UNSUPPORTED", message));
-        };
-        match send(&PathBuf::from(dir).join(&self.name), &self.name, request)? {
+    fn send(&self, name: &str, request: &Request) -> Result<String> {
+        let address = Address::of(&self.state_dir, name, &self.store.options()?)?;
+        match send(&address, name, request)? {
             Reply::Path(path) => Ok(path),
             Reply::Status(_) => Err(Error::internal("a status in the place of a path")),
         }
@@ -133,7 +170,7 @@ pub struct JobReport {
     pub job: String,
     /// What it is called in its graph.
     pub job_name: Option<String>,
-    /// `running`, `finished`, `stopped`; `unknown` where running jobs cannot be asked.
+    /// `running`, `finished` or `stopped`.
     pub status: &'static str,
     pub checkpoint: Option<u64>,
     /// When that was taken, in ms since 1970.
@@ -150,31 +187,29 @@ pub struct JobReport {
 ///
 /// # Errors
 /// The store's, where it is not one job's checkpoints that cannot be read.
-pub fn list_jobs(dir: &str, root: &StoragePlace) -> Result<Vec<JobReport>> {
+pub fn list_jobs(dir: &str, root: &StoragePlace, options: &Options) -> Result<Vec<JobReport>> {
     let mut jobs = Vec::new();
     for job in CheckpointStore::jobs(root)? {
         let folders = root.child(&job).folders("")?;
         let is_job = |f: &String| f == "attempts" || f.starts_with("chk-");
         if folders.iter().any(is_job) {
-            jobs.push(report(dir, root, job)?);
+            let address = Address::of(dir, &job, options)?;
+            jobs.push(report(&address, root, job)?);
         }
     }
     Ok(jobs)
 }
 
-fn report(dir: &str, root: &StoragePlace, job: String) -> Result<JobReport> {
-    let folder = local_path(dir).map(|dir| PathBuf::from(dir).join(&job));
-    let asked = folder.as_ref().map(|f| send(f, &job, &Request::Status));
-    let running = match asked {
-        Some(Ok(Reply::Status(status))) => Some(status),
+fn report(address: &Address, root: &StoragePlace, job: String) -> Result<JobReport> {
+    let running = match send(address, &job, &Request::Status) {
+        Ok(Reply::Status(status)) => Some(status),
         _ => None,
     };
     let is_finished = CheckpointStore::new(root, &job).finished()?.is_some();
-    let status = match (&running, is_finished, &folder) {
-        (Some(_), ..) => "running",
-        (None, true, _) => "finished",
-        (None, false, Some(_)) => "stopped",
-        (None, false, None) => "unknown",
+    let status = match (&running, is_finished) {
+        (Some(_), _) => "running",
+        (None, true) => "finished",
+        (None, false) => "stopped",
     };
     let mut report = JobReport {
         job,

@@ -6,16 +6,43 @@ use std::path::Path;
 use flott_core::{Error, Result};
 
 use super::socket::connect;
-use super::{Answer, MAX_LINE, Reply, Request};
+use super::{Address, Answer, MAX_LINE, Reply, Request, mailbox};
 
-/// Asks the job of this name, whose folder is `folder`, and waits for the answer.
+/// Asks the job of this name and waits for the answer.
 ///
 /// # Errors
 /// A user error `NOT_RUNNING` when no process serves it, the job's own refusal, an external error
 /// when it ends without an answer.
-pub fn send(folder: &Path, name: &str, request: &Request) -> Result<Reply> {
+pub fn send(address: &Address, name: &str, request: &Request) -> Result<Reply> {
+    let answer = match address {
+        Address::Folder(folder) => ask(folder, name, request)?,
+        Address::Store(place) => match mailbox::ask(place, name, request)? {
+            Some(answer) => answer,
+            None => {
+                let root = place.to_string();
+                let root = root
+                    .rsplit_once('/')
+                    .map_or(root.as_str(), |(root, _)| root);
+                return Err(not_running(root, name, !place.folders("")?.is_empty()));
+            }
+        },
+    };
+    match answer {
+        Answer::Ok(reply) => Ok(reply),
+        Answer::Error(refusal) => Err(Error::external(
+            "REFUSED",
+            format!("{name}: {} [{}]", refusal.message, refusal.code),
+        )),
+    }
+}
+
+/// Asks through the socket in the job's folder.
+fn ask(folder: &Path, name: &str, request: &Request) -> Result<Answer> {
     let mut stream = connect(folder).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(folder, name),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            let root = folder.parent().unwrap_or(folder).display().to_string();
+            not_running(&root, name, folder.is_dir())
+        }
         _ => Error::io(folder.join("control.sock").display(), &e),
     })?;
     let lost = |what: &dyn std::fmt::Display| {
@@ -29,18 +56,11 @@ pub fn send(folder: &Path, name: &str, request: &Request) -> Result<Reply> {
     let mut line = String::new();
     let mut reader = BufReader::new(stream.take(MAX_LINE));
     reader.read_line(&mut line).map_err(|e| lost(&e))?;
-    match serde_json::from_str(&line).map_err(|e| lost(&e))? {
-        Answer::Ok(reply) => Ok(reply),
-        Answer::Error(refusal) => Err(Error::external(
-            "REFUSED",
-            format!("{name}: {} [{}]", refusal.message, refusal.code),
-        )),
-    }
+    serde_json::from_str(&line).map_err(|e| lost(&e))
 }
 
-fn not_running(folder: &Path, name: &str) -> Error {
-    let root = folder.parent().unwrap_or(folder).display();
-    let message = match folder.is_dir() {
+fn not_running(root: &str, name: &str, is_known: bool) -> Error {
+    let message = match is_known {
         true => format!(
             "no process runs the job '{name}' of {root}; its checkpoints are there: the same 'flott run' goes on from them"
         ),

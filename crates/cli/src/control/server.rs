@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,8 +10,9 @@ use flott_core::clock::{Clock, SystemClock};
 use flott_core::{Error, Result};
 use flott_engine::{CheckpointStatus as Status, RunningJob, SavepointTicket};
 
+use super::mailbox::Mailbox;
 use super::socket::Socket;
-use super::{Answer, CheckpointStatus, JobStatus, MAX_LINE, Refusal, Reply, Request};
+use super::{Address, Answer, CheckpointStatus, JobStatus, MAX_LINE, Refusal, Reply, Request};
 
 /// How often the thread looks for requests and finished savepoints.
 const TICK: Duration = Duration::from_millis(50);
@@ -21,7 +21,25 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Requests that are under way, at most.
 const MAX_WAITING: usize = 16;
 
-/// Serves one job's socket until it is dropped.
+/// Where requests come in and answers go out.
+pub(super) trait Door: Send + 'static {
+    /// Who has asked.
+    type Asker: Send;
+
+    /// What has been asked since the last call; does not wait.
+    fn requests(&mut self) -> Vec<(Self::Asker, Result<Request>)>;
+
+    /// Who has gone needs no answer.
+    fn answer(&mut self, asker: Self::Asker, answer: &Answer);
+
+    /// Called often, for doors that have to say that somebody is behind them.
+    fn tell(&mut self, _status: &dyn Fn() -> Result<JobStatus>) {}
+
+    /// Everybody has an answer, and the job has ended.
+    fn close(&mut self) {}
+}
+
+/// Serves one job's requests until it is dropped.
 pub struct ControlServer {
     /// Closed, it ends the thread.
     stop: Option<Sender<()>>,
@@ -29,30 +47,38 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Serves `job`, with its id and its graph's name, at the socket in its folder. `savepoint_dir` is where savepoints go without a
-    /// folder of their own.
+    /// Serves `job`, with its id and its graph's name, at its address. `savepoint_dir` is where
+    /// savepoints go without a folder of their own.
     ///
     /// # Errors
-    /// An external error when the socket cannot be made.
+    /// An external error when the socket cannot be made, or the store's.
     pub fn start(
-        folder: &Path,
+        address: Address,
         (name, job_name): (&str, &str),
         job: RunningJob,
         savepoint_dir: Option<String>,
     ) -> Result<Self> {
-        let socket = Socket::bind(folder).map_err(|e| Error::io(folder.display(), &e))?;
-        let (stop, stopped) = bounded(0);
         let service = Service {
             name: name.to_string(),
             job_name: job_name.to_string(),
             job,
             savepoint_dir,
             start_time_ms: SystemClock.now_ms(),
-            waiting: Vec::new(),
         };
+        match address {
+            Address::Folder(folder) => {
+                let socket = Socket::bind(&folder).map_err(|e| Error::io(folder.display(), &e))?;
+                Self::open(service, socket)
+            }
+            Address::Store(place) => Self::open(service, Mailbox::open(place)?),
+        }
+    }
+
+    fn open<D: Door>(service: Service, door: D) -> Result<Self> {
+        let (stop, stopped) = bounded(0);
         let thread = std::thread::Builder::new()
             .name("flott-control".into())
-            .spawn(move || service.serve(&socket, &stopped))
+            .spawn(move || serve(&service, door, &stopped))
             .map_err(|e| Error::external("THREAD", format!("a thread cannot be started: {e}")))?;
         Ok(Self {
             stop: Some(stop),
@@ -77,49 +103,66 @@ struct Service {
     job: RunningJob,
     savepoint_dir: Option<String>,
     start_time_ms: i64,
-    /// Who waits for a savepoint.
-    waiting: Vec<(UnixStream, SavepointTicket)>,
+}
+
+fn serve<D: Door>(service: &Service, mut door: D, stopped: &Receiver<()>) {
+    // Who waits for a savepoint.
+    let mut waiting = Vec::new();
+    loop {
+        door.tell(&|| service.status());
+        if stopped.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
+            break;
+        }
+        for (asker, request) in door.requests() {
+            match request.and_then(|request| service.act(&request, waiting.len())) {
+                Ok(Action::Done(reply)) => door.answer(asker, &Answer::Ok(reply)),
+                Ok(Action::Waits(ticket)) => waiting.push((asker, ticket)),
+                Err(error) => door.answer(asker, &Answer::Error(Refusal::new(&error))),
+            }
+        }
+        look(&mut door, &mut waiting);
+    }
+    // The job has ended: what it has not answered it never will.
+    look(&mut door, &mut waiting);
+    for (asker, _) in waiting {
+        let message = format!("{} ended before that", service.name);
+        let error = Error::external("SAVEPOINT_FAILED", message);
+        door.answer(asker, &Answer::Error(Refusal::new(&error)));
+    }
+    door.close();
+}
+
+/// Answers those whose savepoint is done.
+fn look<D: Door>(door: &mut D, waiting: &mut Vec<(D::Asker, SavepointTicket)>) {
+    for (asker, ticket) in std::mem::take(waiting) {
+        match ticket.try_wait() {
+            None => waiting.push((asker, ticket)),
+            Some(result) => door.answer(asker, &answer(result.map(Reply::Path))),
+        }
+    }
+}
+
+impl Door for Socket {
+    type Asker = UnixStream;
+
+    fn requests(&mut self) -> Vec<(UnixStream, Result<Request>)> {
+        let mut requests = Vec::new();
+        while let Ok((stream, _)) = self.listener.accept() {
+            let request = read(&stream);
+            requests.push((stream, request));
+        }
+        requests
+    }
+
+    fn answer(&mut self, asker: UnixStream, answer: &Answer) {
+        write(asker, answer);
+    }
 }
 
 impl Service {
-    fn serve(mut self, socket: &Socket, stopped: &Receiver<()>) {
-        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            while let Ok((stream, _)) = socket.listener.accept() {
-                self.answer(stream);
-            }
-            self.look();
-        }
-        // The job has ended: what it has not answered it never will.
-        self.look();
-        for (stream, _) in std::mem::take(&mut self.waiting) {
-            let message = format!("{} ended before that", self.name);
-            let error = Error::external("SAVEPOINT_FAILED", message);
-            write(stream, &Answer::Error(Refusal::new(&error)));
-        }
-    }
-
-    /// Answers those whose savepoint is done.
-    fn look(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        for (stream, ticket) in waiting {
-            match ticket.try_wait() {
-                None => self.waiting.push((stream, ticket)),
-                Some(result) => write(stream, &answer(result.map(Reply::Path))),
-            }
-        }
-    }
-
-    fn answer(&mut self, stream: UnixStream) {
-        let done = read(&stream).and_then(|request| self.act(&request));
-        match done {
-            Ok(Action::Done(reply)) => write(stream, &Answer::Ok(reply)),
-            Ok(Action::Waits(ticket)) => self.waiting.push((stream, ticket)),
-            Err(error) => write(stream, &Answer::Error(Refusal::new(&error))),
-        }
-    }
-
-    fn act(&self, request: &Request) -> Result<Action> {
-        if self.waiting.len() >= MAX_WAITING && *request != Request::Status {
+    /// `num_waiting` wait for savepoints already.
+    fn act(&self, request: &Request, num_waiting: usize) -> Result<Action> {
+        if num_waiting >= MAX_WAITING && *request != Request::Status {
             let message = format!("{MAX_WAITING} savepoints of {} are under way", self.name);
             return Err(Error::external("BUSY", message));
         }

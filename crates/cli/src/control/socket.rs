@@ -24,8 +24,8 @@ impl Socket {
     pub fn bind(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         // Under a name of its own first: nobody can connect before it is the owner's alone.
-        let temporary = format!(".control-{}.sock", std::process::id());
-        let _ = fs::remove_file(folder.join(&temporary));
+        let temporary = temporary(std::process::id());
+        remove_left(folder)?;
         let listener = at(folder, &temporary, |path| UnixListener::bind(path))?;
         let (from, path) = (folder.join(temporary), folder.join(NAME));
         let made = fs::set_permissions(&from, Permissions::from_mode(0o600))
@@ -42,6 +42,29 @@ impl Socket {
             inode,
         })
     }
+}
+
+fn temporary(process: u32) -> String {
+    format!(".control-{process}.sock")
+}
+
+/// Removes the sockets of processes that were killed before they had their name, and our own.
+fn remove_left(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let number = name
+            .strip_prefix(".control-")
+            .and_then(|n| n.strip_suffix(".sock"));
+        let Some(process) = number.and_then(|n| n.parse::<u32>().ok()) else {
+            continue;
+        };
+        let is_alive = Path::new(&format!("/proc/{process}")).exists();
+        if process == std::process::id() || !is_alive {
+            let _ = fs::remove_file(folder.join(temporary(process)));
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Socket {
@@ -80,6 +103,9 @@ mod tests {
         let deep = folder.path().join("a".repeat(120));
         for folder in [folder.path().join("job"), deep] {
             assert!(connect(&folder).is_err());
+            // No process has this number.
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(temporary(u32::MAX)), "").unwrap();
             let first = Socket::bind(&folder).unwrap();
             let second = Socket::bind(&folder).unwrap();
             let mode = fs::metadata(folder.join(NAME)).unwrap().mode();

@@ -192,6 +192,9 @@ impl Place {
             if is_finished && !job.join("_finished").exists() {
                 return Err(format!("job {name} is not marked as finished"));
             }
+            if is_finished {
+                check_whole(&job)?;
+            }
             let manifests = checkpoints.iter().map(|id| {
                 let manifest = fs::read(job.join(format!("chk-{id}/_manifest")));
                 String::from_utf8_lossy(&manifest.unwrap_or_default()).into_owned()
@@ -212,6 +215,25 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// Nothing that was half written is left in a job's folder: temporary files, folders of checkpoints
+/// without a manifest.
+fn check_whole(job: &Path) -> Result<(), String> {
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    for entry in entries(job) {
+        let names: Vec<String> = entries(&entry).iter().map(|e| name(e)).collect();
+        let is_checkpoint = name(&entry).starts_with("chk-");
+        let is_left = is_checkpoint && names != ["_manifest"];
+        let mut all = names.iter().cloned().chain([name(&entry)]);
+        if is_left || all.any(|n| n.contains('#') || n.starts_with('.')) {
+            return Err(format!("{} holds {names:?}", entry.display()));
+        }
+    }
+    Ok(())
 }
 
 fn add_line(rows: &mut Rows, table: &str, line: &str) -> Result<(), String> {

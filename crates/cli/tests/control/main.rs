@@ -147,6 +147,10 @@ fn a_running_job_gives_savepoints_and_can_be_drained() {
     let (code, told) = folder.done("savepoint --name shop --state-dir state --to sp");
     assert_eq!(code, Some(2), "{told}");
     assert!(told.contains("NOT_RUNNING"), "{told}");
+    fs::create_dir_all(folder.path("state")).unwrap();
+    let (code, told) = folder.done("savepoint --all --state-dir state --to sp");
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("no job of state is running"), "{told}");
     let child = folder.start(&script);
     let (code, told) = folder.done("savepoint --name shop --state-dir state");
     assert_eq!(code, Some(1), "{told}");
@@ -154,6 +158,12 @@ fn a_running_job_gives_savepoints_and_can_be_drained() {
     let (code, path) = folder.done("savepoint --name shop --state-dir state --to sp");
     assert_eq!(code, Some(0), "{path}");
     assert!(PathBuf::from(path.trim()).join("_manifest").exists());
+    let (code, all) = folder.done("savepoint --all --state-dir state --to sp");
+    assert_eq!(code, Some(0), "{all}");
+    assert!(
+        all.starts_with("shop: ") && all != format!("shop: {path}"),
+        "{all}"
+    );
     assert_eq!(folder.shop()["status"], "running");
     let (code, told) = folder.done("stop --name shop --state-dir state --drain");
     assert_eq!(code, Some(0), "{told}");

@@ -131,13 +131,27 @@ impl StoreTask {
         let storage = self.storage.clone();
         let (store, id) = (&storage.store, self.manifest.checkpoint_id);
         store.check_in_charge()?;
-        let folder_name = format!("savepoint-{}-{}-{id}", store.job_id(), store.attempt());
-        let place = StoragePlace::open(folder, &storage.options)?.child(&folder_name);
+        let name = format!("savepoint-{}-{}-{id}", store.job_id(), store.attempt());
+        let place = new_folder(&StoragePlace::open(folder, &storage.options)?, &name)?;
+        let written = self.write_savepoint_in(&place);
+        if written.is_err() {
+            // What is left of it is nobody's: the next one has another id. Its folder may be what is
+            // wrong, which the error says already.
+            let left = place
+                .list("")
+                .map(|objects| objects.into_iter().map(|o| o.name));
+            let _ = left.and_then(|names| place.delete_all(names.collect()));
+        }
+        written
+    }
+
+    fn write_savepoint_in(&mut self, place: &StoragePlace) -> Result<Stored> {
+        let inline_bytes = self.storage.inline_bytes;
         let name = |number| format!("state/{number}.state");
         let mut writer = FileWriter::new(FileTarget {
-            place: &place,
+            place,
             name: &name,
-            inline_bytes: storage.inline_bytes,
+            inline_bytes,
         });
         for (&node, chain) in &self.chains {
             self.manifest.operators[node].tables = chain.store_whole(&mut writer)?;
@@ -156,6 +170,18 @@ impl StoreTask {
             state_bytes: self.manifest.state_size_bytes(),
         })
     }
+}
+
+/// A folder of this name, or with a number behind it where there is a savepoint of that name: a job
+/// that has begun anew counts its attempts anew.
+fn new_folder(place: &StoragePlace, name: &str) -> Result<StoragePlace> {
+    let mut folder = place.child(name);
+    let mut number = 1;
+    while folder.stat(MANIFEST_NAME)?.is_some() {
+        number += 1;
+        folder = place.child(&format!("{name}-{number}"));
+    }
+    Ok(folder)
 }
 
 /// Deletes what is no longer needed, after a checkpoint of this attempt; the first time also what
@@ -295,6 +321,16 @@ fn subtask_manifest(subtask: &SubtaskCheckpoint) -> SubtaskManifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_savepoint_takes_no_others_folder() -> Result<()> {
+        let place = StoragePlace::in_memory();
+        let first = new_folder(&place, "sp")?;
+        first.put(MANIFEST_NAME, vec![b'x'].into())?;
+        let second = new_folder(&place, "sp")?;
+        assert!(second.to_string().ends_with("/sp-2"), "{second}");
+        Ok(())
+    }
 
     #[test]
     fn secrets_do_not_stand_in_manifests() {

@@ -17,11 +17,13 @@
 //! | `waiting` | rows that wait for the state of their partition |
 //! | `partition` | an instance in memory, or its snapshot in files |
 //! | `host`, `work` | the operator around the partitions: what comes in, and what is loaded when |
+//! | `overflow` | files for operators whose state is not kept by key |
 //! | `report` | snapshots of the whole: what has changed |
 
 mod config;
 mod files;
 mod host;
+mod overflow;
 mod partition;
 mod pool;
 mod report;
@@ -33,7 +35,8 @@ use std::sync::Arc;
 
 use flott_core::Result;
 use flott_core::graph::Node;
-use flott_core::operator::OperatorFactory;
+use flott_core::metrics::OperatorMetrics;
+use flott_core::operator::{OperatorFactory, Overflow};
 use flott_core::options::Options;
 
 pub use config::{OPTIONS, SpillConfig};
@@ -77,6 +80,12 @@ impl Spilling {
             return factory.clone();
         }
         Arc::new(SpillingFactory::new(factory.clone(), keys, self.clone()))
+    }
+
+    /// Files for a subtask that says itself what goes there.
+    pub fn overflow(&self, metrics: &Arc<OperatorMetrics>) -> Arc<dyn Overflow> {
+        let (config, pool) = (self.config.clone(), self.pool.clone());
+        Arc::new(overflow::FileOverflow::new(config, pool, metrics.clone()))
     }
 }
 

@@ -51,6 +51,7 @@ pub struct Harness {
     config: Options,
     start_ms: i64,
     has_keyed_state: bool,
+    overflow: Option<Spilling>,
 }
 
 impl Harness {
@@ -64,6 +65,7 @@ impl Harness {
             config: Options::default(),
             start_ms: 0,
             has_keyed_state: true,
+            overflow: None,
         }
     }
 
@@ -125,6 +127,12 @@ impl Harness {
         let spilling = Spilling::new(config);
         let hosted = SpillingFactory::new(self.factory.clone(), keys.collect(), spilling);
         self.factory = Arc::new(hosted);
+        self
+    }
+
+    /// Gives the operator files for what does not fit into memory.
+    pub fn overflowing(mut self, config: SpillConfig) -> Self {
+        self.overflow = Some(Spilling::new(config));
         self
     }
 
@@ -214,7 +222,10 @@ impl OpenHarness {
         for subtask in 0..parallelism {
             let metrics = Arc::new(OperatorMetrics::default());
             let context = OperatorContext {
-                host: flott_core::operator::OperatorHost::default(),
+                host: flott_core::operator::OperatorHost {
+                    overflow: self.plan.overflow.as_ref().map(|s| s.overflow(&metrics)),
+                    ..Default::default()
+                },
                 subtask,
                 parallelism,
                 max_parallelism: DEFAULT_MAX_PARALLELISM,

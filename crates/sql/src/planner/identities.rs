@@ -87,16 +87,58 @@ pub(super) fn over_identity(node: &Over, input: &Stream, name: String) -> (Label
     let columns = identity.append(results).all_columns();
     let mut state = identity.state("", &input.schema);
     let results = &node.schema.columns()[input.schema.len()..];
-    for (call, column) in calls.iter().zip(results) {
+    for ((meaning, column), call) in calls.iter().zip(results).zip(&node.calls) {
         state.push(StateColumn {
-            name: column.name.clone(),
+            name: over_name(call, &input.schema),
             data_type: column.data_type.logical.to_string(),
-            meaning: *call,
-            aggregate: None,
+            meaning: *meaning,
+            aggregate: Some(over_aggregate(call)),
         });
     }
     let label = Label::new(name, uid).with_state(state);
     (label, identity.derive(uid, keys, columns))
+}
+
+/// `SUM(DISTINCT price)`: what a call is called where its state is looked at.
+fn over_name(call: &OverCall, schema: &Schema) -> String {
+    let named = |column: &usize| schema.column(*column).name.clone();
+    match call {
+        OverCall::Aggregate(call) => {
+            let distinct = if call.distinct { "DISTINCT " } else { "" };
+            let arguments = call.args.iter().map(named).collect::<Vec<_>>().join(", ");
+            let arguments = if call.args.is_empty() {
+                "*".into()
+            } else {
+                arguments
+            };
+            format!("{}({distinct}{arguments})", call.function.name)
+        }
+        OverCall::Lag { arg, offset, .. } => format!("LAG({}, {offset})", named(arg)),
+        _ => format!("{}()", over_aggregate(call).function),
+    }
+}
+
+fn over_aggregate(call: &OverCall) -> StateAggregate {
+    let (function, arguments, is_distinct) = match call {
+        OverCall::Aggregate(call) => {
+            let arguments = call.types.arguments.iter();
+            let arguments = arguments.map(|t| t.logical.to_string()).collect();
+            (call.function.name, arguments, call.distinct)
+        }
+        OverCall::Lag { .. } => ("LAG", Vec::new(), false),
+        OverCall::Ntile { .. } => ("NTILE", Vec::new(), false),
+        OverCall::RowNumber => ("ROW_NUMBER", Vec::new(), false),
+        OverCall::Rank => ("RANK", Vec::new(), false),
+        OverCall::DenseRank => ("DENSE_RANK", Vec::new(), false),
+        OverCall::PercentRank => ("PERCENT_RANK", Vec::new(), false),
+        OverCall::CumeDist => ("CUME_DIST", Vec::new(), false),
+    };
+    StateAggregate {
+        function: function.to_string(),
+        arguments,
+        is_distinct,
+        is_retracting: false,
+    }
 }
 
 /// Mixes in how rows fall into windows, except for the keys of sessions.

@@ -3,6 +3,7 @@
 use flott_core::changelog::ChangelogMode;
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
+use flott_table::operators::batch_sort::BatchSortConfig;
 use flott_table::operators::deduplicate::{DeduplicateConfig, Keep};
 use flott_table::operators::limit::LimitConfig;
 use flott_table::operators::materialize::MaterializeConfig;
@@ -265,7 +266,7 @@ impl Lowering<'_> {
         let input = self.lower(&node.input, true)?;
         let schema = input.schema.clone();
         if self.context.is_batch {
-            return self.materialize_ordered(input, node);
+            return self.sort_whole(input, node);
         }
         if node.fetch.is_none() && node.offset > 0 {
             return Err(Error::user(
@@ -361,19 +362,34 @@ impl Lowering<'_> {
         if input.mode.is_append_only() {
             return Ok(input);
         }
-        let all = Sort {
-            input: crate::plan::Plan::single_row(),
-            keys: Vec::new(),
-            offset: 0,
-            fetch: None,
-        };
-        self.materialize_ordered(input, &all)
-    }
-
-    fn materialize_ordered(&mut self, input: Stream, sort: &Sort) -> Result<Stream> {
         let schema = input.schema.clone();
+        let keys: Vec<usize> = (0..schema.len()).collect();
+        let (edge, parallelism) = input.by_key(&keys);
         let config = MaterializeConfig {
             key_columns: None,
+            schema: schema.to_arrow(),
+        };
+        let uid = input.identity.all(Fingerprint::of("materialize"));
+        let label =
+            Label::new("Materialize".into(), uid).with_state(input.identity.state("", &schema));
+        let id = self.add_operator(label, config, vec![edge], &schema, parallelism);
+        Ok(Stream {
+            node: id,
+            mode: ChangelogMode::APPEND,
+            distribution: match parallelism {
+                Some(1) => Distribution::Single,
+                _ => Distribution::Any,
+            },
+            parallelism,
+            ..input
+        })
+    }
+
+    /// Batch mode: sorts at the end of the input.
+    fn sort_whole(&mut self, input: Stream, sort: &Sort) -> Result<Stream> {
+        let input = self.materialize(input)?;
+        let schema = input.schema.clone();
+        let config = BatchSortConfig {
             order: sort_keys(&sort.keys),
             offset: sort.offset,
             limit: sort.fetch,
@@ -381,7 +397,7 @@ impl Lowering<'_> {
         };
         let name = format!("Sort(orderBy={})", order_text(&sort.keys));
         let edge = vec![input.single()];
-        let label = sort_label(name, "materialize", sort, &input);
+        let label = sort_label(name, "sort", sort, &input);
         let id = self.add_operator(label, config, edge, &schema, Some(1));
         let identity = sorted(sort, &input.identity);
         Ok(single(id, schema, ChangelogMode::APPEND, identity))

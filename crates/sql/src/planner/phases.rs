@@ -159,8 +159,9 @@ impl Lowering<'_> {
             uid: Fingerprint::of("split").number(label.uid.0),
             ..label
         };
+        // Only what is spread by key and bucket can go to files part by part.
         let takes = match self.context.parallelism {
-            1 => SplitRows::Whole,
+            1 if !self.has_memory_limit() => SplitRows::Whole,
             _ => SplitRows::Spread,
         };
         let (edge, parallelism) = self.add_partial(&label, place, &split, takes)?;
@@ -180,6 +181,17 @@ impl Lowering<'_> {
         };
         let id = self.add_operator(label, last, edges, place.schema, parallelism);
         Ok((id, parallelism))
+    }
+
+    /// Whether somebody has said that state is to take little memory.
+    fn has_memory_limit(&self) -> bool {
+        let get = |key: &str| self.context.config.get(key);
+        let backend = get("state.backend.type").or(get("state.backend"));
+        let backend = backend.map(str::to_ascii_lowercase).unwrap_or_default();
+        let is_disk = ["disk", "rocksdb", "forst"]
+            .iter()
+            .any(|word| backend.contains(word));
+        is_disk || get("flott.memory").is_some()
     }
 
     /// The part of a split aggregation that keeps the distinct values, and the exchange behind it.

@@ -5,6 +5,7 @@ use flott_core::error::nearest;
 use flott_core::options::{OptionDef, OptionType, Options};
 use flott_core::{Error, Result};
 
+use super::accepted;
 use OptionType::{Boolean, Double, Duration, Enum, Integer, MemorySize, String as Text};
 
 pub const RUNTIME_MODE: OptionDef = OptionDef::new(
@@ -119,7 +120,7 @@ pub const OPTIONS: &[OptionDef] = &[
     OptionDef::new(
         "execution.checkpointing.unaligned.enabled",
         Boolean,
-        "accepted; barriers need no alignment",
+        "accepted; barriers are always aligned",
     )
     .default("false"),
     OptionDef::new(
@@ -363,7 +364,6 @@ const JOB_KEYS: &[&str] = &[
     "execution.checkpointing.checkpoints-after-tasks-finish",
     "execution.checkpointing.data-inline-threshold",
     "execution.checkpointing.externalized-checkpoint-retention",
-    "execution.checkpointing.max-concurrent-checkpoints",
     "execution.checkpointing.num-retained",
     "execution.checkpointing.storage",
     "execution.checkpointing.tolerable-failed-checkpoints",
@@ -379,7 +379,7 @@ const JOB_KEYS: &[&str] = &[
 /// # Errors
 /// A user error that says what the key takes.
 pub fn check(key: &str, value: &str) -> Result<()> {
-    let Some(def) = OPTIONS.iter().find(|d| d.covers(key)) else {
+    let Some(def) = all().find(|d| d.covers(key)) else {
         return Ok(());
     };
     let one: Options = [(key.to_string(), value.to_string())].into_iter().collect();
@@ -409,13 +409,22 @@ pub fn meaning(key: &str, value: &str) -> &'static str {
         "state.backend.type" | "state.backend" if value.contains("rocksdb") || value == "forst" => {
             "note: there is no RocksDB here; state goes to files as with 'disk'"
         }
-        _ => "",
+        _ => accepted::note(key, value.trim()),
     }
+}
+
+/// Every key that is checked.
+fn all() -> impl Iterator<Item = &'static OptionDef> + Clone {
+    OPTIONS.iter().chain(accepted::OPTIONS)
 }
 
 /// The known key that an unknown one is probably meant to be.
 pub fn near_miss(key: &str) -> Option<&'static str> {
-    let exact = OPTIONS.iter().filter(|d| !d.key.ends_with('*'));
+    let mut accepted = accepted::OPTIONS.iter();
+    if accepted.any(|d| d.covers(key)) {
+        return None;
+    }
+    let exact = all().filter(|d| !d.key.ends_with('*'));
     let keys = exact.map(|d| d.key).chain(JOB_KEYS.iter().copied());
     if keys.clone().any(|known| known == key) {
         return None;

@@ -10,6 +10,7 @@
 //! | [`jobs`] | jobs and their state, as far as the program that holds the session knows them |
 //! | `query` | queries and INSERTs, by binder, optimizer and planner |
 
+mod accepted;
 mod alter;
 pub mod catalog;
 pub mod config;

@@ -25,6 +25,8 @@ use flott_storage::StoragePlace;
 const ATTEMPTS: &str = "attempts";
 const SHARED: &str = "shared";
 const FINISHED: &str = "_finished";
+/// What the name of a checkpoint's folder begins with.
+const CHECKPOINT: &str = "chk-";
 
 /// The checkpoints of one job, as one attempt of it sees them.
 #[derive(Debug, Clone)]
@@ -191,7 +193,7 @@ impl CheckpointStore {
         let folders = self.place.folders("")?;
         let ids = folders
             .iter()
-            .filter_map(|f| f.strip_prefix("chk-")?.parse().ok());
+            .filter_map(|f| f.strip_prefix(CHECKPOINT)?.parse().ok());
         let mut ids: Vec<u64> = ids.collect();
         ids.sort_unstable();
         let names: Vec<String> = ids.iter().map(|&id| manifest_name(id)).collect();
@@ -266,7 +268,9 @@ impl CheckpointStore {
         let manifests = old.iter().map(|&id| manifest_name(id));
         self.place.delete_all(manifests.collect())?;
         self.place.delete_all(unused.into_iter().collect())?;
-        Ok(())
+        // What a killed attempt has left of them would keep their folders for ever.
+        let mut folders = old.iter().map(|&id| folder_name(id));
+        folders.try_for_each(|folder| self.place.remove_unfinished(&folder, |_, _| true))
     }
 
     fn files_of(&self, ids: &[u64]) -> Result<BTreeSet<String>> {
@@ -319,10 +323,27 @@ impl CheckpointStore {
         let older = self.attempts()?.into_iter().filter(|&n| n < kept);
         unused.extend(older.map(|n| format!("{ATTEMPTS}/{n}")));
         self.place.delete_all(unused)?;
-        self.place.remove_unfinished(SHARED, |name| {
+        self.place.remove_unfinished(SHARED, |name, _| {
             attempt_of(&format!("{SHARED}/{name}")).is_some_and(&is_over)
         })?;
+        self.collect_unfinished()?;
         Ok(num_unused)
+    }
+
+    /// Removes what killed attempts have left of objects that do not say whose they are: what is
+    /// older than this attempt.
+    fn collect_unfinished(&self) -> Result<()> {
+        let begun = self.place.stat(&format!("{ATTEMPTS}/{}", self.attempt))?;
+        let Some(begun_ms) = begun.map(|object| object.modified_ms) else {
+            return Ok(());
+        };
+        let folders = self.place.folders("")?.into_iter();
+        let folders = folders.filter(|f| f.starts_with(CHECKPOINT) || f == ATTEMPTS);
+        let mut folders = folders.chain([String::new()]);
+        folders.try_for_each(|folder| {
+            let is_older = |_: &str, time_ms| time_ms < begun_ms;
+            self.place.remove_unfinished(&folder, is_older)
+        })
     }
 
     /// Notes that the job has finished.
@@ -426,12 +447,16 @@ fn check_files(place: &StoragePlace, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
+fn folder_name(id: u64) -> String {
+    format!("{CHECKPOINT}{id}")
+}
+
 fn manifest_name(id: u64) -> String {
-    format!("chk-{id}/{MANIFEST_NAME}")
+    format!("{}/{MANIFEST_NAME}", folder_name(id))
 }
 
 fn checkpoint_of(name: &str) -> Option<u64> {
-    let id = name.strip_prefix("chk-")?.strip_suffix(MANIFEST_NAME)?;
+    let id = name.strip_prefix(CHECKPOINT)?.strip_suffix(MANIFEST_NAME)?;
     id.strip_suffix('/')?.parse().ok()
 }
 
@@ -532,6 +557,62 @@ mod tests {
         assert!(left.contains(&"shared/2-2-0.state".to_string()), "{left:?}");
         assert_eq!(new.collect_all()?, 1);
         assert!(!names(&new).contains(&"shared/2-2-0.state".to_string()));
+        Ok(())
+    }
+
+    #[test]
+    fn what_killed_attempts_have_half_written_is_removed() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = folder.path().display().to_string();
+        let root = StoragePlace::open(&uri, &Options::default())?;
+        let old = store(&root);
+        complete(&old, 1)?;
+        let write = |name: &str, age_s: u64| {
+            let file = folder.path().join("shop").join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            let open = std::fs::File::create(&file).unwrap();
+            let now = open.metadata().unwrap().modified().unwrap();
+            let then = now - std::time::Duration::from_secs(age_s);
+            open.set_modified(then).unwrap();
+        };
+        let left = [
+            "chk-1/_manifest#3",
+            "chk-2/_manifest#0",
+            "chk-9/_manifest#1",
+        ];
+        let others = ["attempts/2#4", "_finished#5", "shared/1-2-0.state#6"];
+        left.iter().chain(&others).for_each(|name| write(name, 60));
+        std::fs::create_dir_all(folder.path().join("shop/chk-8")).unwrap();
+        let new = store(&root);
+        complete(&new, 2)?;
+        // A process that has taken over meanwhile writes its own.
+        write("chk-3/_manifest#0", 0);
+        let file = folder.path().join("shop/chk-3/_manifest#0");
+        let later = std::fs::metadata(&file).unwrap().modified().unwrap();
+        let later = later + std::time::Duration::from_secs(60);
+        let open = std::fs::File::options().write(true).open(&file).unwrap();
+        open.set_modified(later).unwrap();
+        new.collect_garbage()?;
+        assert!(file.exists());
+        let files = |folder: &std::path::Path| -> Vec<String> {
+            let entries = std::fs::read_dir(folder).unwrap();
+            let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            names
+        };
+        let job = folder.path().join("shop");
+        assert_eq!(
+            files(&job),
+            ["attempts", "chk-1", "chk-2", "chk-3", "shared"]
+        );
+        assert_eq!(files(&job.join("chk-1")), ["_manifest"]);
+        assert_eq!(files(&job.join("attempts")), ["1", "2"]);
+        assert_eq!(files(&job.join("shared")), ["1-1-0.state", "2-2-0.state"]);
+        // An old checkpoint's folder goes whatever is in it.
+        write("chk-1/_manifest#7", 0);
+        new.retain(1)?;
+        assert!(!job.join("chk-1").exists());
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
-use flott_core::operator::TRAILING_COLUMNS;
+use flott_core::operator::{PartLayout, StateNames, TRAILING_COLUMNS};
 use flott_core::types::DataType;
 use flott_core::{Error, Result};
 
@@ -49,6 +49,26 @@ impl Part {
         matches!(self, Self::Set(shared, _) if shared.members.len() > 1)
     }
 
+    /// How a snapshot has it.
+    pub fn layout(mut self) -> Result<PartLayout> {
+        self.resize(1);
+        let empty = self.state(&[0])?;
+        Ok(match self {
+            Self::Call(call, _) => PartLayout {
+                calls: vec![(call, 0)],
+                num_filters: None,
+                empty,
+                is_rebuilt: false,
+            },
+            Self::Set(shared, _) => PartLayout {
+                calls: shared.members.iter().map(|m| (m.call, m.filter)).collect(),
+                num_filters: Some(shared.filters.len()),
+                empty,
+                is_rebuilt: false,
+            },
+        })
+    }
+
     /// What its columns are called in a snapshot, but for their number: the call, or the calls that
     /// share it, each with the number of its filter.
     fn state_name(&self) -> String {
@@ -56,9 +76,10 @@ impl Part {
             Self::Set(shared, _) if self.is_shared() => {
                 let members = shared.members.iter();
                 let members = members.map(|m| format!("{}.{}", m.call, m.filter));
-                format!("set{}", members.collect::<Vec<_>>().join("+"))
+                let members = members.collect::<Vec<_>>().join("+");
+                format!("{}{members}", StateNames::AGGREGATES.set)
             }
-            part => format!("agg{}", part.first_call()),
+            part => format!("{}{}", StateNames::AGGREGATES.call, part.first_call()),
         }
     }
 

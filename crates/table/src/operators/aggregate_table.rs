@@ -7,7 +7,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType as ArrowType, Field, Schema as ArrowSchema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::{ChangelogBatch, adds};
-use flott_core::operator::{StateLayout, StateRows, TableLayout};
+use flott_core::operator::{StateLayout, StateNames, StateRows, TableLayout};
 use flott_core::schema::{Column, Schema};
 use flott_core::types::LogicalType;
 use flott_core::{Error, Result};
@@ -344,25 +344,22 @@ pub(crate) fn named_batch(
     batch_of(Arc::new(schema), columns, num_rows)
 }
 
-/// How a table of keys and partial states holds the columns of the operator's state; `None` where
-/// they are not those of single calls.
+/// How a table of keys and partial states holds the columns of the operator's state; `None` of
+/// the parts of a split aggregation.
 pub(crate) fn state_layout(
     table: &'static str,
     layout: &AggregateLayout,
     has_ttl: bool,
 ) -> Result<Option<StateLayout>> {
-    let mut parts = Part::all(&layout.calls, layout.counts_rows)?;
-    if layout.num_counts > 1 || parts.iter().any(Part::is_shared) {
+    if layout.num_counts > 1 {
         return Ok(None);
     }
-    let calls = parts.iter_mut().map(|part| {
-        part.resize(1);
-        part.state(&[0])
-    });
+    let parts = Part::all(&layout.calls, layout.counts_rows)?;
     let table = TableLayout::Aggregates {
         table,
+        names: StateNames::AGGREGATES,
         keys: layout.key_types.clone(),
-        empty: calls.collect::<Result<_>>()?,
+        parts: parts.into_iter().map(Part::layout).collect::<Result<_>>()?,
     };
     Ok(Some(StateLayout {
         tables: vec![table],
@@ -370,6 +367,7 @@ pub(crate) fn state_layout(
             "the input takes rows back, among them rows that a new call would never have seen",
         ),
         has_ttl,
+        ..StateLayout::default()
     }))
 }
 

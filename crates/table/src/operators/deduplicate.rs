@@ -111,6 +111,11 @@ impl OperatorFactory for ChangelogNormalizeConfig {
             &self.schema,
         )?))
     }
+
+    /// Rows are found by their key, and taken back as they are kept.
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        Ok(Some(rows_layout(&[(ROWS, &self.schema)], true)))
+    }
 }
 
 /// The first row of each key in order of arrival: only keys are kept.

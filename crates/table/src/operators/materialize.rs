@@ -13,22 +13,18 @@ use flott_core::operator::{
 };
 use flott_state::ChangeTracker;
 
+use super::batch_sort::emit_in_pieces;
 use super::evaluate::batch_of;
 use super::rows::{Extra, ExtraValue, Partitions, RestoredRows, RowStore, keyed_rows, unfit};
-use super::sort::{emit_in_pieces, sorted_positions};
-use super::sort_key::SortKey;
 
-/// Folds a changelog and sends the rows that are left as `+I` when the input ends, in `order` or,
-/// without one, in order of arrival. The input is exchanged by the key. Rows that are removed must have come in whole, or by key.
+/// Folds a changelog and sends the rows that are left as `+I` when the input ends, in order of
+/// arrival. The input is exchanged by the key. Rows that are removed must have come in whole, or by
+/// key.
 #[derive(Debug, Clone)]
 pub struct MaterializeConfig {
     /// The upsert key when updates come without `-U` (the input is exchanged by it); `None` is the
     /// whole row.
     pub key_columns: Option<Vec<usize>>,
-    pub order: Vec<SortKey>,
-    pub offset: u64,
-    /// `None` is all.
-    pub limit: Option<u64>,
     pub schema: SchemaRef,
 }
 
@@ -230,14 +226,7 @@ impl Operator for Materialize {
         });
         let copies: UInt32Array = copies.collect::<Vec<_>>().into();
         let rows = take_record_batch(&distinct, &copies)?;
-        let MaterializeConfig {
-            order,
-            offset,
-            limit,
-            ..
-        } = &self.config;
-        let positions = sorted_positions(&rows, order, *offset, *limit)?;
-        emit_in_pieces(&take_record_batch(&rows, &positions)?, out)
+        emit_in_pieces(&rows, out)
     }
 
     fn state_bytes(&self) -> usize {
@@ -298,16 +287,13 @@ mod tests {
     use flott_core::types::LogicalType;
     use flott_engine::testing::{Harness, Step, crash_everywhere, says_only_changes};
 
-    fn harness(key_columns: Option<Vec<usize>>, order: Vec<SortKey>) -> Harness {
+    fn harness(key_columns: Option<Vec<usize>>) -> Harness {
         let schema = Schema::new(vec![
             Column::new("id", LogicalType::Int.nullable()),
             Column::new("name", LogicalType::STRING.nullable()),
         ]);
         let config = MaterializeConfig {
             key_columns,
-            order,
-            offset: 0,
-            limit: None,
             schema: schema.to_arrow(),
         };
         let exchange = Exchange::Hash(config.key_columns.clone().unwrap_or(vec![0, 1]));
@@ -337,20 +323,20 @@ mod tests {
 
     #[test]
     fn whole_rows_are_counted() {
-        let lines = run(harness(None, vec![]));
+        let lines = run(harness(None));
         assert_eq!(lines, ["+I | 2 | b", "+I | 1 | c", "+I | 4 | NULL"]);
     }
 
     #[test]
-    fn a_key_holds_its_last_row_and_the_result_is_sorted() {
-        let lines = run(harness(Some(vec![0]), vec![SortKey::new(1, false)]));
-        assert_eq!(lines, ["+I | 4 | NULL", "+I | 1 | c", "+I | 3 | d"]);
+    fn a_key_holds_its_last_row() {
+        let lines = run(harness(Some(vec![0])));
+        assert_eq!(lines, ["+I | 1 | c", "+I | 3 | d", "+I | 4 | NULL"]);
     }
 
     #[test]
     fn crashes_change_nothing() {
         for key in [None, Some(vec![0])] {
-            let harness = harness(key, vec![]);
+            let harness = harness(key);
             crash_everywhere(&harness, &script(), &[1, 2]).unwrap();
             says_only_changes(&harness, &script()).unwrap();
         }

@@ -5,6 +5,7 @@ pub use accumulators::results_of_states;
 pub(crate) mod aggregate_table;
 #[cfg(test)]
 mod aggregate_tests;
+pub mod batch_sort;
 pub mod calc;
 #[cfg(test)]
 pub(crate) mod collect;

@@ -121,6 +121,11 @@ impl OperatorFactory for SortLimitConfig {
         };
         rank.create()
     }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        let is_append = self.input == InputMode::Append;
+        Ok(Some(rows_layout(&[(ROWS, &self.schema)], is_append)))
+    }
 }
 
 /// `LIMIT 0`.

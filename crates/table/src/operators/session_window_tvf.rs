@@ -10,10 +10,12 @@ use chrono_tz::Tz;
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::clock::Clock;
-use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
+use flott_core::operator::{
+    Operator, OperatorContext, OperatorFactory, Output, StateLayout, StateSnapshot,
+};
 
 use super::evaluate::WallClock;
-use super::rows::{Extra, ExtraValue, Partitions, RestoredRows, RowStore};
+use super::rows::{Extra, ExtraValue, Partitions, RestoredRows, RowStore, rows_layout};
 use super::window_tvf::{WindowTime, append_bounds};
 
 /// Appends the bounds of its session to every row: rows are held until the watermark (or
@@ -33,9 +35,7 @@ pub struct SessionWindowTvfConfig {
 
 impl OperatorFactory for SessionWindowTvfConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
-        let num_columns = self.schema.fields().len().saturating_sub(3);
-        let fields = self.schema.fields()[..num_columns].to_vec();
-        let input = Arc::new(Schema::new(fields));
+        let input = self.input_schema();
         Ok(Box::new(SessionWindowTvf {
             config: self.clone(),
             wall: WallClock::new(self.time_zone),
@@ -49,6 +49,17 @@ impl OperatorFactory for SessionWindowTvfConfig {
             watermark: i64::MIN,
             context: None,
         }))
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        Ok(Some(rows_layout(&[(ROWS, &self.input_schema())], true)))
+    }
+}
+
+impl SessionWindowTvfConfig {
+    fn input_schema(&self) -> SchemaRef {
+        let num_columns = self.schema.fields().len().saturating_sub(3);
+        Arc::new(Schema::new(self.schema.fields()[..num_columns].to_vec()))
     }
 }
 

@@ -1,20 +1,21 @@
-//! Sorting: by event time as it passes, and whole at the end of input.
+//! Sorting by event time as it passes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::operator::{
-    Operator, OperatorContext, OperatorFactory, Output, StateScope, StateSnapshot, StateTable,
+    Operator, OperatorContext, OperatorFactory, Output, StateLayout, StateScope, StateSnapshot,
+    StateTable,
 };
 
-use super::evaluate::{batch_of, milliseconds};
-use super::rows::{RowStore, keyed_table, split_keyed};
+use super::evaluate::milliseconds;
+use super::rows::{RowStore, keyed_table, rows_layout, split_keyed};
 use super::sort_key::{SortKey, SortKeyEncoder};
 
 /// Streaming `ORDER BY rowtime [, more]`: rows are sent in order as the watermark passes them. Late
@@ -39,6 +40,10 @@ impl OperatorFactory for SortConfig {
             last_sent: i64::MIN,
             context: None,
         }))
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        Ok(Some(rows_layout(&[(WAITING, &self.schema)], true)))
     }
 }
 
@@ -141,102 +146,6 @@ impl Operator for TemporalSort {
 const WAITING: &str = "waiting";
 const LAST_SENT: &str = "last_sent";
 
-/// Sorts the whole of an insert-only input when it ends; runs in one subtask.
-#[derive(Debug, Clone)]
-pub struct BatchSortConfig {
-    pub order: Vec<SortKey>,
-    pub offset: u64,
-    /// `None` is all.
-    pub limit: Option<u64>,
-    pub schema: SchemaRef,
-}
-
-impl OperatorFactory for BatchSortConfig {
-    fn create(&self) -> Result<Box<dyn Operator>> {
-        Ok(Box::new(BatchSort {
-            config: self.clone(),
-            batches: Vec::new(),
-        }))
-    }
-}
-
-struct BatchSort {
-    config: BatchSortConfig,
-    batches: Vec<RecordBatch>,
-}
-
-/// The positions of rows in `order`, equal ones as they stand, of which `offset` are left out and
-/// at most `limit` kept.
-pub(crate) fn sorted_positions(
-    rows: &RecordBatch,
-    order: &[SortKey],
-    offset: u64,
-    limit: Option<u64>,
-) -> Result<UInt32Array> {
-    let mut positions: Vec<u32> = (0..rows.num_rows() as u32).collect();
-    if let Some(keys) = SortKeyEncoder::new(&rows.schema(), order)?.encode(rows)? {
-        positions.sort_by(|&a, &b| keys.row(a as usize).cmp(&keys.row(b as usize)));
-    }
-    let start = usize::try_from(offset)
-        .unwrap_or(usize::MAX)
-        .min(positions.len());
-    let most = limit
-        .and_then(|l| usize::try_from(l).ok())
-        .unwrap_or(usize::MAX);
-    let kept = positions.into_iter().skip(start).take(most);
-    Ok(kept.collect::<Vec<_>>().into())
-}
-
-/// Sends rows in pieces of a batch's usual size.
-pub(crate) fn emit_in_pieces(rows: &RecordBatch, out: &mut dyn Output) -> Result<()> {
-    const PIECE: usize = 8_192;
-    for start in (0..rows.num_rows()).step_by(PIECE) {
-        let piece = rows.slice(start, PIECE.min(rows.num_rows() - start));
-        out.emit(ChangelogBatch::insert_only(piece))?;
-    }
-    Ok(())
-}
-
-impl Operator for BatchSort {
-    fn process(&mut self, _: usize, batch: ChangelogBatch, _: &mut dyn Output) -> Result<()> {
-        let (rows, _) = batch.into_parts();
-        self.batches.push(rows);
-        Ok(())
-    }
-
-    fn finish(&mut self, out: &mut dyn Output) -> Result<()> {
-        let batches = std::mem::take(&mut self.batches);
-        let renamed = batches.into_iter().map(|batch| {
-            let num_rows = batch.num_rows();
-            batch_of(self.config.schema.clone(), batch.into_parts().1, num_rows)
-        });
-        let rows = concat_batches(&self.config.schema, &renamed.collect::<Result<Vec<_>>>()?)?;
-        let BatchSortConfig {
-            order,
-            offset,
-            limit,
-            ..
-        } = &self.config;
-        let positions = sorted_positions(&rows, order, *offset, *limit)?;
-        emit_in_pieces(&take_record_batch(&rows, &positions)?, out)
-    }
-
-    fn snapshot(&mut self) -> Result<StateSnapshot> {
-        Ok(StateSnapshot {
-            tables: vec![StateTable::full(
-                WAITING,
-                StateScope::Union,
-                self.batches.clone(),
-            )],
-        })
-    }
-
-    fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
-        self.batches = snapshot.table(WAITING).collect::<Result<_>>()?;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,21 +198,5 @@ mod tests {
             Step::Finish,
         ];
         crash_everywhere(&by_time(), &script, &[1]).unwrap();
-    }
-
-    #[test]
-    fn a_whole_sort_puts_null_lowest_and_cuts() {
-        let config = BatchSortConfig {
-            order: vec![SortKey::new(1, false)],
-            offset: 0,
-            limit: Some(3),
-            schema: schema().to_arrow(),
-        };
-        let harness = Harness::new(Arc::new(config)).input(schema());
-        let mut open = harness.open().unwrap();
-        open.process(0, "NULL | 3\nNULL | 1").unwrap();
-        open.process(0, "NULL | NULL\nNULL | 2").unwrap();
-        open.finish().unwrap();
-        assert_eq!(numbers(open.drain()), ["NULL", "1", "2"]);
     }
 }

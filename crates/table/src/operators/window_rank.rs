@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use chrono_tz::Tz;
 use flott_core::changelog::ChangelogBatch;
-use flott_core::operator::{Operator, OperatorContext, OperatorFactory, Output, StateSnapshot};
+use flott_core::operator::{
+    Operator, OperatorContext, OperatorFactory, Output, StateLayout, StateSnapshot,
+};
 use flott_core::{Error, Result};
 
 use super::evaluate::{WallClock, milliseconds};
 use super::rank::{RankFunction, append_ranks};
+use super::rows::rows_layout;
 use super::sort_key::SortKey;
 use super::top_rows::{ROWS, TopRows};
 
@@ -60,6 +63,10 @@ impl OperatorFactory for WindowRankConfig {
             watermark: i64::MIN,
             context: None,
         }))
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        Ok(Some(rows_layout(&[(ROWS, &self.input_schema)], true)))
     }
 }
 

@@ -87,6 +87,10 @@ pub enum Verb {
     Restore {
         parallelism: Option<usize>,
     },
+    /// The job goes on with another statement.
+    Change {
+        job: String,
+    },
     Stop {
         job: String,
     },
@@ -193,6 +197,7 @@ fn parse_verb(line: &str) -> Result<Verb> {
         "restore" => Verb::Restore {
             parallelism: parallelism(&words)?,
         },
+        "change" => Verb::Change { job: name(1)? },
         "stop" => Verb::Stop { job: name(1)? },
         verb => bail!("unknown verb '{verb}'"),
     })

@@ -119,15 +119,19 @@ pub fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
     rows
 }
 
-/// The table that a changelog describes: each row and how often it is there.
+/// The table that a changelog describes: each row and how often it is there. One that is taken back
+/// without being there is passed over where the changelog begins in the middle (`is_rest`).
 ///
 /// # Errors
 /// A row that is taken back without being there.
-pub fn fold(rows: &[Row]) -> Result<BTreeMap<Vec<String>, i64>, String> {
+pub fn fold(rows: &[Row], is_rest: bool) -> Result<BTreeMap<Vec<String>, i64>, String> {
     let mut table: BTreeMap<Vec<String>, i64> = BTreeMap::new();
     for row in rows {
         let count = table.entry(row.cells.clone()).or_default();
         *count += if row.kind.is_addition() { 1 } else { -1 };
+        if *count < 0 && is_rest {
+            *count = 0;
+        }
         if *count < 0 {
             let cells = &row.cells;
             return Err(format!("row {cells:?} was taken back without being there"));
@@ -164,9 +168,10 @@ mod tests {
 
     #[test]
     fn folding_refuses_what_was_never_there() {
-        assert!(fold(&parse_block("-D | a")).is_err());
+        assert!(fold(&parse_block("-D | a"), false).is_err());
+        assert!(fold(&parse_block("-D | a"), true).unwrap().is_empty());
         assert!(
-            fold(&parse_block("+I | a\n-U | a\n+U | b\n-D | b"))
+            fold(&parse_block("+I | a\n-U | a\n+U | b\n-D | b"), false)
                 .unwrap()
                 .is_empty()
         );

@@ -144,6 +144,7 @@ impl Runner {
             Verb::Checkpoint => self.checkpoint(),
             Verb::Crash => self.crash(),
             Verb::Restore { parallelism } => self.restore(*parallelism),
+            Verb::Change { job } => self.change(record, job),
             Verb::Stop { job } => {
                 let job = self
                     .jobs
@@ -299,7 +300,7 @@ impl Runner {
         if ordered {
             self.compare(record, &expected, &changes, false);
         } else {
-            let actual = match rows::fold(&changes) {
+            let actual = match rows::fold(&changes, false) {
                 Ok(table) => rows::table_rows(&table),
                 Err(message) => {
                     self.fail(record, message);
@@ -355,7 +356,8 @@ impl Runner {
             self.compare(record, &order(expected), &order(new), true);
             return Ok(());
         }
-        let (wanted, actual) = (rows::fold(&job.expected), rows::fold(&job.changes));
+        let fold = |rows: &[Row]| rows::fold(rows, job.is_changed);
+        let (wanted, actual) = (fold(&job.expected), fold(&job.changes));
         match (wanted, actual) {
             (Ok(wanted), Ok(actual)) => {
                 let (wanted, actual) = (rows::table_rows(&wanted), rows::table_rows(&actual));
@@ -375,7 +377,7 @@ impl Runner {
         let job = self.job(name)?;
         let expected = record.expected.as_ref().map_or("", |e| e.text.as_str());
         let expected = rows::sorted(rows::parse_block(expected));
-        match rows::fold(&job.changes) {
+        match rows::fold(&job.changes, job.is_changed) {
             Ok(table) => self.compare(record, &expected, &rows::table_rows(&table), false),
             Err(message) => self.fail(record, message),
         }

@@ -193,12 +193,21 @@ impl OperatorFactory for WindowJoinConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
         Ok(Box::new(window::WindowJoin::new(self)?))
     }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        Ok(Some(self.inputs.state_layout(true)))
+    }
 }
 
 impl OperatorFactory for TemporalJoinConfig {
     fn create(&self) -> Result<Box<dyn Operator>> {
         check_kind(self.inputs.kind, "temporal join")?;
         Ok(Box::new(temporal::TemporalJoin::new(self)?))
+    }
+
+    /// Versions follow each other by key and time, whatever else is in their rows.
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        Ok(Some(self.inputs.state_layout(true)))
     }
 }
 

@@ -3,12 +3,13 @@
 use flott_core::Result;
 use flott_core::changelog::{ChangelogBatch, RowKind, adds};
 use flott_core::hash::{StableHashMap, hash_columns};
-use flott_core::operator::{Operator, OperatorContext, Output, StateSnapshot};
+use flott_core::operator::{Operator, OperatorContext, Output, StateLayout, StateSnapshot};
 
 use super::OverConfig;
 use super::compute::{Calls, Computed, Frame};
 use crate::operators::evaluate::batch_of;
-use crate::operators::rank::RankFunction;
+use crate::operators::rank::{InputMode, RankFunction};
+use crate::operators::rows::rows_layout;
 use crate::operators::sort_key::SortKey;
 use crate::operators::top_rows::{ROWS, TopRows};
 
@@ -27,6 +28,15 @@ pub(super) fn create(config: &OverConfig, order: &[SortKey]) -> Result<Box<dyn O
         rows,
         context: None,
     }))
+}
+
+/// Only rows are kept; calls are computed of them.
+pub(super) fn state_layout(config: &OverConfig) -> StateLayout {
+    let is_append = config.input == InputMode::Append;
+    StateLayout {
+        rebuilds_calls: true,
+        ..rows_layout(&[(ROWS, &config.input_schema)], is_append)
+    }
 }
 
 struct OverKeys {

@@ -1,6 +1,6 @@
 //! OVER in order of time: event time, held until the watermark, or arrival.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
@@ -9,7 +9,8 @@ use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::operator::{
-    Operator, OperatorContext, Output, StateRows, StateScope, StateSnapshot, StateTable,
+    Operator, OperatorContext, Output, PartLayout, StateLayout, StateNames, StateRows, StateScope,
+    StateSnapshot, StateTable, TableLayout,
 };
 use flott_state::ChangeTracker;
 
@@ -17,7 +18,7 @@ use super::compute::{Calls, Distinct, Frame};
 use super::{OverConfig, OverFrame, OverOrder};
 use crate::operators::evaluate::{batch_of, milliseconds};
 use crate::operators::rows::{
-    Extra, ExtraValue, Partitions, RestoredRows, RowStore, keyed_rows, split_keyed,
+    Extra, ExtraValue, Partitions, RestoredRows, RowStore, keyed_rows, rows_layout, split_keyed,
 };
 
 pub(super) fn create(config: &OverConfig) -> Result<Box<dyn Operator>> {
@@ -138,23 +139,25 @@ impl OverTime {
     }
 
     fn key_schema(&self) -> Vec<Arc<Field>> {
-        let columns = self.config.partition_columns.iter();
-        let fields = columns.map(|&c| Arc::new(self.config.input_schema.field(c).clone()));
+        let columns = self.config.partition_columns.iter().enumerate();
+        let fields = columns.map(|(at, &c)| {
+            let own = self.config.input_schema.field(c).clone();
+            Arc::new(own.with_name(format!("{}{at}", NAMES.key)))
+        });
         fields.collect()
     }
 
-    /// The key columns, then what [`Frame`] counts and the state columns of all accumulators.
-    fn partition_schema(&self) -> SchemaRef {
+    /// The key columns, then what [`Frame`] counts and the state columns of the accumulators of
+    /// these calls.
+    fn partition_schema(&self, has_call: impl Fn(usize) -> bool) -> SchemaRef {
         let mut fields = self.key_schema();
         let counts = COUNTS.map(|name| Arc::new(Field::new(name, DataType::Int64, true)));
         fields.extend(counts);
-        for accumulator in self.calls.accumulators.iter().flatten() {
-            fields.extend(
-                accumulator
-                    .state_types()
-                    .iter()
-                    .map(|t| t.to_field("state")),
-            );
+        for (call, accumulator) in self.calls.accumulators.iter().enumerate() {
+            let accumulator = accumulator.iter().filter(|_| has_call(call));
+            let types = accumulator.flat_map(|a| a.state_types()).enumerate();
+            let fields_of = types.map(|(at, t)| t.to_field(&state_name(call, at)));
+            fields.extend(fields_of);
         }
         Arc::new(Schema::new(fields))
     }
@@ -182,7 +185,7 @@ impl OverTime {
         for accumulator in self.calls.accumulators.iter().flatten() {
             columns.extend(accumulator.state(&numbers)?);
         }
-        let rows = batch_of(self.partition_schema(), columns, numbers.len())?;
+        let rows = batch_of(self.partition_schema(|_| true), columns, numbers.len())?;
         let rows = keyed_rows(groups.collect(), Vec::new(), rows)?;
         self.changes.begin();
         Ok(match is_whole {
@@ -194,8 +197,10 @@ impl OverTime {
         })
     }
 
-    fn restore_partitions(&mut self, batch: &RecordBatch) -> Result<()> {
-        let schema = self.partition_schema();
+    /// Takes partitions back; gives the calls whose state is not there, because they are new.
+    fn restore_partitions(&mut self, batch: &RecordBatch) -> Result<BTreeSet<usize>> {
+        let is_there = |call| batch.column_by_name(&state_name(call, 0)).is_some();
+        let schema = self.partition_schema(is_there);
         let ([], rows) = split_keyed::<0>(batch, &schema)?;
         let (keys, others) = rows.columns().split_at(self.config.partition_columns.len());
         let (counts, states) = others.split_at(COUNTS.len());
@@ -216,14 +221,37 @@ impl OverTime {
                 ..Frame::default()
             };
         }
-        let mut states: &[ArrayRef] = states;
-        for accumulator in self.calls.accumulators.iter_mut().flatten() {
-            let (own, rest) = states.split_at(accumulator.state_types().len());
+        let (mut states, mut missing): (&[ArrayRef], _) = (states, BTreeSet::new());
+        for (call, accumulator) in self.calls.accumulators.iter_mut().enumerate() {
+            let Some(accumulator) = accumulator else {
+                continue;
+            };
             accumulator.resize(bound);
+            if !is_there(call) {
+                missing.insert(call);
+                continue;
+            }
+            let (own, rest) = states.split_at(accumulator.state_types().len());
             accumulator.merge(&groups, own)?;
             states = rest;
         }
-        Ok(())
+        Ok(missing)
+    }
+
+    /// Makes the state of calls that are new of the rows that are in the frames.
+    fn rebuild(&mut self, calls: BTreeSet<usize>) -> Result<()> {
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let (mut groups, mut slots) = (Vec::new(), Vec::new());
+        for (group, frame) in self.frames.iter().enumerate() {
+            groups.extend(frame.members.iter().map(|_| group as u32));
+            slots.extend(frame.members.iter().map(|(_, slot)| *slot));
+        }
+        let rows = (groups.as_slice(), slots.as_slice());
+        let num_groups = self.frames.len();
+        let mut calls = calls.into_iter();
+        calls.try_for_each(|call| self.calls.take_in(call, rows, num_groups, &self.store))
     }
 
     /// Takes rows back; gives each with its order, for [`OverTime::place`].
@@ -271,6 +299,53 @@ struct Held {
     time: i64,
     id: i64,
     slot: u32,
+}
+
+/// How the tables hold the columns of the state.
+///
+/// # Errors
+/// A defect: a call that its function does not take.
+pub(super) fn state_layout(config: &OverConfig) -> Result<StateLayout> {
+    let keys = config.partition_columns.iter();
+    let keys: Vec<DataType> = keys
+        .map(|&c| config.input_schema.field(c).data_type().clone())
+        .collect();
+    let mut calls = Calls::new(config)?;
+    let is_bounded = calls.is_bounded();
+    let mut parts = Vec::new();
+    for (call, accumulator) in calls.accumulators.iter_mut().enumerate() {
+        if let Some(accumulator) = accumulator {
+            accumulator.resize(1);
+            parts.push(PartLayout {
+                calls: vec![(call, 0)],
+                num_filters: None,
+                empty: accumulator.state(&[0])?,
+                is_rebuilt: is_bounded,
+            });
+        }
+    }
+    let distinct = config
+        .calls
+        .iter()
+        .enumerate()
+        .filter_map(|(number, call)| {
+            let types = call.distinct_types()?.map(|t| t.to_arrow());
+            Some(TableLayout::OfCall {
+                prefix: DISTINCT,
+                call: number,
+                types: keys.iter().cloned().chain(types).collect(),
+            })
+        });
+    let mut layout = rows_layout(&[(ROWS, &config.input_schema)], true);
+    layout.tables.extend(distinct);
+    layout.tables.push(TableLayout::Aggregates {
+        table: PARTITIONS,
+        names: NAMES,
+        keys,
+        parts,
+    });
+    layout.rebuilds_calls = is_bounded;
+    Ok(layout)
 }
 
 /// What is new counts from the beginning.
@@ -344,9 +419,9 @@ impl Operator for OverTime {
     }
 
     fn restore(&mut self, snapshot: StateSnapshot) -> Result<()> {
+        let mut missing = BTreeSet::new();
         for batch in snapshot.table(PARTITIONS) {
-            let batch = &batch?;
-            self.restore_partitions(batch)?;
+            missing.extend(self.restore_partitions(&batch?)?);
         }
         let mut held = Vec::new();
         for batch in snapshot.table(ROWS) {
@@ -358,6 +433,7 @@ impl Operator for OverTime {
                 distinct.restore(snapshot.table(&format!("{DISTINCT}{call}")))?;
             }
         }
+        self.rebuild(missing)?;
         self.changes.begin();
         self.store.told();
         Ok(())
@@ -374,5 +450,16 @@ impl Operator for OverTime {
 const PARTITIONS: &str = "partitions";
 const ROWS: &str = "rows";
 const DISTINCT: &str = "distinct_";
+/// The columns of partitions.
+const NAMES: StateNames = StateNames {
+    key: "partition_key",
+    call: "call",
+    set: "set",
+};
 /// The columns of a [`Frame`].
 const COUNTS: [&str; 4] = ["row_number", "rank", "dense_rank", "last_time"];
+
+/// What a column of an accumulator's state is called.
+fn state_name(call: usize, column: usize) -> String {
+    format!("{}{call}_{column}", NAMES.call)
+}

@@ -18,6 +18,9 @@ use crate::aggregates::Accumulator;
 use crate::operators::evaluate::{batch_of, evaluate, evaluate_all};
 use crate::operators::rows::{Partitions, RowStore, keyed_rows};
 
+/// Rows that are taken in at a time.
+const PIECE_ROWS: usize = 8_192;
+
 /// A partition's rows that count now, and how many have been before.
 #[derive(Debug, Default)]
 pub(super) struct Frame {
@@ -93,16 +96,10 @@ impl Calls {
             } => (function.create)(types, is_bounded).map(Some),
             _ => Ok(None),
         };
-        let distinct = |call: &OverCall| match &call.function {
-            OverFunction::Aggregate {
-                types,
-                is_distinct: true,
-                ..
-            } => {
-                let types = types.arguments.iter().map(|t| t.to_arrow());
-                Distinct::new(config, types.collect()).map(Some)
-            }
-            _ => Ok(None),
+        let distinct = |call: &OverCall| {
+            let types = call.distinct_types();
+            let types = types.map(|types| types.map(|t| t.to_arrow()).collect());
+            types.map(|types| Distinct::new(config, types)).transpose()
         };
         let lag = |call: &OverCall| match call.function {
             OverFunction::Lag { offset } => offset as usize,
@@ -231,7 +228,32 @@ impl Calls {
         }
     }
 
-    fn is_bounded(&self) -> bool {
+    /// Takes rows that are in frames, as groups and slots, into the state of a call that has seen
+    /// none of them.
+    pub fn take_in(
+        &mut self,
+        call: usize,
+        (groups, slots): (&[u32], &[u32]),
+        num_groups: usize,
+        store: &RowStore,
+    ) -> Result<()> {
+        let Some(accumulator) = &mut self.accumulators[call] else {
+            return Ok(());
+        };
+        accumulator.resize(num_groups);
+        let pieces = groups.chunks(PIECE_ROWS).zip(slots.chunks(PIECE_ROWS));
+        for (groups, slots) in pieces {
+            let rows = store.rows(slots)?;
+            let arguments = evaluate_all(&self.calls[call].arguments, &rows)?;
+            let distinct = self.distinct[call].as_mut();
+            let all = vec![true; slots.len()];
+            let filter = distinct.map(|d| d.changes(&rows, &arguments, &all));
+            accumulator.update(groups, &arguments, filter.transpose()?.as_ref(), None)?;
+        }
+        Ok(())
+    }
+
+    pub fn is_bounded(&self) -> bool {
         matches!(
             self.frame,
             OverFrame::Rows { preceding: Some(_) } | OverFrame::Range { preceding: Some(_) }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
-use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::operator::{Operator, OperatorFactory, StateLayout};
+use flott_core::types::DataType;
 use flott_core::{Error, Result};
 
 use super::rank::InputMode;
@@ -61,6 +62,20 @@ pub struct OverCall {
     pub arguments: Vec<Arc<dyn PhysicalExpr>>,
 }
 
+impl OverCall {
+    /// The types of the arguments of a call with DISTINCT.
+    fn distinct_types(&self) -> Option<impl Iterator<Item = &DataType>> {
+        match &self.function {
+            OverFunction::Aggregate {
+                types,
+                is_distinct: true,
+                ..
+            } => Some(types.arguments.iter()),
+            _ => None,
+        }
+    }
+}
+
 /// `calls OVER (PARTITION BY … ORDER BY … frame)`: appends a column for each call.
 ///
 /// Late rows: bounded frames keep a row that is later than the last one computed in its partition,
@@ -89,6 +104,13 @@ impl OperatorFactory for OverConfig {
                 "OVER in order of time takes append-only input; order by keys instead",
             )),
             _ => by_time::create(self),
+        }
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        match &self.order {
+            OverOrder::Keys(_) => Ok(Some(by_keys::state_layout(self))),
+            _ => by_time::state_layout(self).map(Some),
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn keyed_rows(
 }
 
 /// The types of a schema's columns.
-fn types(schema: &SchemaRef) -> Vec<DataType> {
+pub(crate) fn types(schema: &SchemaRef) -> Vec<DataType> {
     let fields = schema.fields().iter();
     fields.map(|f| f.data_type().clone()).collect()
 }
@@ -78,7 +78,7 @@ pub(crate) fn rows_layout(tables: &[(&'static str, &SchemaRef)], is_append: bool
         tables: tables.collect(),
         refuses_new: (!is_append)
             .then_some("the input takes rows back, which would not be found among rows without it"),
-        has_ttl: false,
+        ..StateLayout::default()
     }
 }
 

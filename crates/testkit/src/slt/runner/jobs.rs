@@ -8,11 +8,14 @@ use crossbeam_channel::Receiver;
 use flott_core::changelog::ChangelogBatch;
 use flott_core::graph::JobGraph;
 use flott_core::schema::Schema;
-use flott_engine::{Checkpoint, CheckpointListener, CollectSink, JobHandle, JobOptions};
+use flott_engine::{
+    Checkpoint, CheckpointListener, CollectSink, JobHandle, JobOptions, check_state,
+};
 use flott_sql::parser::parse_script;
 use flott_sql::session::StatementResult;
 use parking_lot::{Condvar, Mutex};
 
+use super::super::record::Record;
 use super::super::rows::{self, Row};
 use super::{QUEUE, Runner};
 
@@ -41,6 +44,8 @@ pub(super) struct Job {
     /// The checkpoint after the last record and how much was said before it, where the runner lets
     /// jobs crash by itself.
     pub last: Option<(Arc<Checkpoint>, usize)>,
+    /// It has begun with another statement: what that said may be taken back.
+    pub is_changed: bool,
     /// What the file expected so far, for cells that do not compare changes.
     pub expected: Vec<Row>,
 }
@@ -99,6 +104,7 @@ impl Runner {
             num_committed: 0,
             num_expected_committed: 0,
             last: None,
+            is_changed: false,
             expected: Vec::new(),
         })
     }
@@ -221,6 +227,37 @@ impl Runner {
         Ok(())
     }
 
+    /// The job goes on with another statement from a checkpoint of this moment, unless its state does
+    /// not fit that. What it says from now on is the new statement's. The expected block is what
+    /// becomes of the state.
+    pub(super) fn change(&mut self, record: &Record, name: &str) -> Result<()> {
+        self.settle()?;
+        let job = self.jobs.remove(name);
+        let job = job.with_context(|| format!("no job '{name}'"))?;
+        let checkpoint = job.listener.checkpoint.lock().clone();
+        let checkpoint = checkpoint.with_context(|| format!("job '{name}' has ended"))?;
+        job.handle.cancel();
+        let _ = job.handle.wait();
+        self.hub.forget_readers();
+        let sql = self.substitute(&record.body);
+        let (graph, ..) = self
+            .plan_job(&sql, self.cell.parallelism)
+            .map_err(with_code)?;
+        let (fates, fits) = fates(&graph, &checkpoint);
+        if let Some(expected) = record.expected.as_ref().map(|e| e.text.clone())
+            && expected.trim_end() != fates
+        {
+            self.differ(record, &expected, &fates);
+        }
+        let sql = if fits { sql } else { job.sql.clone() };
+        let parallelism = self.cell.parallelism;
+        let mut changed = self.start(&sql, Some(checkpoint.clone()), parallelism)?;
+        changed.last = Some((checkpoint, 0));
+        changed.is_changed = true;
+        self.jobs.insert(name.to_string(), changed);
+        Ok(())
+    }
+
     pub(super) fn restore(&mut self, parallelism: Option<usize>) -> Result<()> {
         let parallelism = parallelism.unwrap_or(self.cell.parallelism);
         for name in self.jobs.keys().cloned().collect::<Vec<_>>() {
@@ -232,6 +269,7 @@ impl Runner {
             (job.changes, job.num_seen) = (old.changes, old.num_seen);
             (job.num_committed, job.expected) = (old.num_committed, old.expected);
             job.num_expected_committed = old.num_expected_committed;
+            job.is_changed = old.is_changed;
             self.jobs.insert(name, job);
         }
         Ok(())
@@ -245,6 +283,27 @@ impl Drop for Runner {
             let _ = job.handle.wait();
         }
     }
+}
+
+/// What becomes of the state of each operator that has changed, a line each, and whether all of it
+/// can be taken over.
+fn fates(graph: &JobGraph, checkpoint: &Checkpoint) -> (String, bool) {
+    let (mut lines, mut fits) = (Vec::new(), true);
+    for node in &graph.nodes {
+        let Some(former) = checkpoint.operators.get(&node.uid) else {
+            continue;
+        };
+        match check_state(graph, node, former) {
+            Ok(fit) => lines.extend(fit.changes),
+            Err(error) => {
+                fits = false;
+                let message = error.message();
+                let why = message.split_once(": ").map_or(message, |(_, why)| why);
+                lines.push(format!("[{}] {why}", error.code()));
+            }
+        }
+    }
+    (lines.join("\n"), fits)
 }
 
 /// An error with its code.
