@@ -18,8 +18,15 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::properties::kafka_error;
 
-/// How long a client waits for brokers before it looks whether the job goes on.
-const WAIT: Duration = Duration::from_millis(100);
+/// How long a client waits for brokers, in ms, before it looks whether the job goes on.
+const WAIT_MS: i32 = 50;
+/// How long a client waits, in ms, for its thread to see that everything is to be sent.
+const PUSH_MS: i32 = 1;
+/// How often it is looked whether a full queue has room, or full requests have left.
+const LOOK: Duration = Duration::from_millis(5);
+/// Messages of which librdkafka makes a request at once, without waiting for more
+/// (`batch.num.messages`).
+const FULL_REQUEST: usize = 10_000;
 /// Messages handed to librdkafka at once.
 const MESSAGES_AT_ONCE: usize = 1024;
 /// librdkafka's number for: as the partitioner says.
@@ -190,14 +197,43 @@ impl TopicProducer {
         }
     }
 
-    /// Waits for room in librdkafka's queue.
-    fn wait(&self) -> Result<()> {
-        self.client.poll(Duration::from_millis(10));
+    /// Waits for brokers, or for room in librdkafka's queue.
+    fn wait(&self, time: Duration) -> Result<()> {
+        self.client.poll(time);
         self.check()?;
         match self.is_cancelled.load(Ordering::SeqCst) {
             true => Err(Error::user("CANCELLED", "the job was cancelled")),
             false => Ok(()),
         }
+    }
+
+    /// Messages that are not delivered yet.
+    fn num_waiting(&self) -> usize {
+        usize::try_from(self.client.in_flight_count()).unwrap_or(0)
+    }
+
+    /// Asks librdkafka's thread to send what it has, and waits for the delivery; gives whether
+    /// everything is delivered.
+    fn hurry(&self, wait_ms: i32) -> bool {
+        // SAFETY: the client is alive. The wrapper's own call withdraws the request before
+        // librdkafka's thread can see it, and sleeps on when everything is delivered.
+        let code = unsafe { rd::rd_kafka_flush(self.client.client().native_ptr(), wait_ms) };
+        code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+
+    /// Sends messages that wait for company, unless they are so many that full requests go their
+    /// way by themselves and more are coming. Gives whether any message is still waiting.
+    ///
+    /// # Errors
+    /// A message that could not be delivered.
+    pub fn push(&self, is_more_coming: bool) -> Result<bool> {
+        self.client.poll(Duration::ZERO);
+        self.check()?;
+        Ok(match self.num_waiting() {
+            0 => false,
+            num if is_more_coming && num > FULL_REQUEST => true,
+            _ => !self.hurry(PUSH_MS),
+        })
     }
 
     /// Hands messages over, in order; waits while librdkafka's queue is full.
@@ -215,8 +251,18 @@ impl TopicProducer {
             let end = records.len().min(next + MESSAGES_AT_ONCE);
             next = self.send_some(records, next, end, partition)?;
             if next < end {
-                self.wait()?;
+                self.make_room()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Waits until librdkafka's full queue has shrunk.
+    fn make_room(&self) -> Result<()> {
+        let before = self.num_waiting();
+        self.wait(LOOK)?;
+        if self.num_waiting() >= before {
+            self.hurry(PUSH_MS);
         }
         Ok(())
     }
@@ -294,7 +340,7 @@ impl TopicProducer {
             match self.client.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                    self.wait()?;
+                    self.make_room()?;
                 }
                 Err((error, _)) => {
                     let what = format!("topic '{}'", self.topic);
@@ -309,15 +355,21 @@ impl TopicProducer {
     /// # Errors
     /// A message that could not be delivered; the job's cancellation.
     pub fn flush(&self) -> Result<()> {
+        let mut before = usize::MAX;
         loop {
-            let flushed = self.client.flush(WAIT);
-            self.check()?;
-            match flushed {
-                Ok(()) => return Ok(()),
-                Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => self.wait()?,
-                Err(error) => {
-                    let what = format!("topic '{}'", self.topic);
-                    return Err(kafka_error(what, &error));
+            let left = self.num_waiting();
+            // Full requests leave by themselves. To be hurried would make librdkafka's thread turn
+            // in circles while one of them is under way.
+            let is_moving = left > FULL_REQUEST && left < before;
+            before = left;
+            match is_moving {
+                true => self.wait(LOOK)?,
+                false => {
+                    let is_delivered = self.hurry(WAIT_MS);
+                    self.wait(Duration::ZERO)?;
+                    if is_delivered {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -330,7 +382,7 @@ impl TopicProducer {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => {
                     tracing::warn!(%error, "{what}: again");
-                    self.wait()?;
+                    self.wait(LOOK)?;
                 }
                 Err(error) => return Err(kafka_error(what, &error)),
             }

@@ -31,8 +31,23 @@ const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "65536"),
     ("delivery.report.only.error", "true"),
-    ("linger.ms", "5"),
+    ("sticky.partitioning.linger.ms", "10"),
 ];
+
+/// Properties that say how long messages wait for others that go with them.
+const LINGER: &[&str] = &["properties.linger.ms", "properties.queue.buffering.max.ms"];
+/// Properties that limit how long a message may wait.
+const DELIVERY_TIMEOUT: &[&str] = &[
+    "properties.message.timeout.ms",
+    "properties.delivery.timeout.ms",
+];
+/// How long messages wait for others, in ms.
+const LINGER_MS: i64 = 5;
+/// How long librdkafka makes them wait where writers see to it that they do not. An idempotent
+/// producer has one request of a partition under way, and when the next messages have waited for
+/// long enough its thread asks without a pause whether they may go: most of the processor time of
+/// a job, while brokers are busy.
+const PUSHED_LINGER_MS: &str = "500";
 
 /// How long a transaction may stay open: as long as brokers allow by default. A job that is down
 /// for longer loses what it had prepared.
@@ -73,6 +88,9 @@ pub(super) struct SinkPlan {
     /// Columns of a row that are the message's time and headers.
     pub timestamp: Option<usize>,
     pub headers: Option<usize>,
+    /// How long messages may wait for others before a writer has them sent, in ms; `None` where
+    /// the client sees to that.
+    pub push_after_ms: Option<i64>,
 }
 
 pub(super) struct KafkaSink {
@@ -107,6 +125,13 @@ impl KafkaSink {
         if !matches!(acks, "all" | "-1") && is_idempotent.is_none() {
             defaults.push(("enable.idempotence", "false"));
         }
+        let has = |keys: &[&str]| keys.iter().any(|key| context.options.get(key).is_some());
+        let push_after_ms = (!has(LINGER) && !has(DELIVERY_TIMEOUT)).then_some(LINGER_MS);
+        match push_after_ms {
+            Some(_) => defaults.push(("linger.ms", PUSHED_LINGER_MS)),
+            None if has(LINGER) => {}
+            None => defaults.push(("linger.ms", "5")),
+        }
         let config = client_config(context.options, Role::Producer, &defaults)?;
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let pool = match (guarantee, prefix) {
@@ -135,6 +160,7 @@ impl KafkaSink {
             guarantee,
             timestamp,
             headers,
+            push_after_ms,
         };
         // Wrong options of the formats are refused before the job starts.
         plan.create_encoders()?;
