@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use flott_core::clock::Stopwatch;
 use flott_core::{Error, Result};
 use parking_lot::Mutex;
 use rdkafka::bindings as rd;
@@ -33,6 +34,8 @@ const MESSAGES_AT_ONCE: usize = 1024;
 const ANY_PARTITION: i32 = -1;
 /// How long the end of a transaction may take.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long it may take when the job has failed already.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The messages of a batch: bytes end to end, and where each one ends.
 #[derive(Debug, Default)]
@@ -187,6 +190,21 @@ impl TopicProducer {
                 Err(Error::user("TOPIC_NOT_FOUND", message))
             }
         }
+    }
+
+    /// The partitions that have a leader.
+    ///
+    /// # Errors
+    /// An external error when no broker answers in time.
+    pub fn available_partitions(&self, timeout: Duration) -> Result<Vec<i32>> {
+        let client = self.client.client();
+        let metadata = client
+            .fetch_metadata(Some(&self.topic), timeout)
+            .map_err(|e| kafka_error(format!("topic '{}'", self.topic), &e))?;
+        let topic = metadata.topics().first();
+        let all = topic.map_or(&[][..], |topic| topic.partitions());
+        let led = all.iter().filter(|p| p.leader() >= 0);
+        Ok(led.map(|p| p.id()).collect())
     }
 
     /// The error of a message that could not be delivered since the last call.
@@ -410,7 +428,12 @@ impl TopicProducer {
         let what = "a transaction cannot be aborted";
         let purge = rdkafka::producer::PurgeConfig::default().queue().inflight();
         self.client.purge(purge);
-        let aborted = self.client.abort_transaction(Duration::from_secs(10));
+        // What was thrown away is reported, and the client waits until the reports are taken.
+        let since = Stopwatch::start();
+        while self.num_waiting() > 0 && since.elapsed() < ABORT_TIMEOUT {
+            self.client.poll(LOOK);
+        }
+        let aborted = self.client.abort_transaction(ABORT_TIMEOUT);
         self.client.poll(Duration::ZERO);
         aborted.map_err(|e| kafka_error(what, &e))
     }

@@ -36,6 +36,11 @@ const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
 
 /// Properties that say how long messages wait for others that go with them.
 const LINGER: &[&str] = &["properties.linger.ms", "properties.queue.buffering.max.ms"];
+/// Properties that say where messages without a key go.
+const PARTITIONING: &[&str] = &[
+    "properties.partitioner",
+    "properties.sticky.partitioning.linger.ms",
+];
 /// Properties that limit how long a message may wait.
 const DELIVERY_TIMEOUT: &[&str] = &[
     "properties.message.timeout.ms",
@@ -64,8 +69,10 @@ pub(super) enum Guarantee {
 /// Which partition messages go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Partitioner {
-    /// By key; messages without one go round.
+    /// By key; of messages without one the client knows best.
     ByKey,
+    /// One after the other: there are no keys.
+    InTurn,
     /// Each writer has one.
     Fixed,
 }
@@ -101,6 +108,11 @@ pub(super) struct KafkaSink {
     is_cancelled: Arc<AtomicBool>,
 }
 
+/// Whether the table says one of these.
+fn has(context: &TableContext<'_>, keys: &[&str]) -> bool {
+    keys.iter().any(|key| context.options.get(key).is_some())
+}
+
 fn invalid(def: &OptionDef, value: &str, wanted: &str) -> Error {
     let message = format!("option '{}' is '{value}'; it takes {wanted}", def.key);
     Error::user("INVALID_OPTION", message)
@@ -125,12 +137,12 @@ impl KafkaSink {
         if !matches!(acks, "all" | "-1") && is_idempotent.is_none() {
             defaults.push(("enable.idempotence", "false"));
         }
-        let has = |keys: &[&str]| keys.iter().any(|key| context.options.get(key).is_some());
-        let push_after_ms = (!has(LINGER) && !has(DELIVERY_TIMEOUT)).then_some(LINGER_MS);
-        match push_after_ms {
-            Some(_) => defaults.push(("linger.ms", PUSHED_LINGER_MS)),
-            None if has(LINGER) => {}
-            None => defaults.push(("linger.ms", "5")),
+        let has_linger = has(context, LINGER);
+        let is_pushed = !has_linger && !has(context, DELIVERY_TIMEOUT);
+        match is_pushed {
+            true => defaults.push(("linger.ms", PUSHED_LINGER_MS)),
+            false if has_linger => {}
+            false => defaults.push(("linger.ms", "5")),
         }
         let config = client_config(context.options, Role::Producer, &defaults)?;
         let is_cancelled = Arc::new(AtomicBool::new(false));
@@ -160,7 +172,7 @@ impl KafkaSink {
             guarantee,
             timestamp,
             headers,
-            push_after_ms,
+            push_after_ms: is_pushed.then_some(LINGER_MS),
         };
         // Wrong options of the formats are refused before the job starts.
         plan.create_encoders()?;
@@ -220,6 +232,7 @@ fn partitioner(context: &TableContext<'_>, layout: &MessageLayout) -> Result<Par
             "'sink.partitioner' = 'round-robin' is for messages without a key; \
              leave out 'key.fields' or the partitioner",
         )),
+        _ if layout.key.is_none() && !has(context, PARTITIONING) => Ok(Partitioner::InTurn),
         _ => Ok(Partitioner::ByKey),
     }
 }
