@@ -13,8 +13,13 @@ mod jars;
 mod letters;
 mod objects;
 mod reading;
+mod registry;
+mod regrown;
 mod resume;
 mod s3;
+#[path = "../../crates/formats/tests/support/registry.rs"]
+#[allow(dead_code)]
+mod schema_registry;
 mod secure;
 mod shop;
 mod speed;
@@ -47,8 +52,10 @@ fn main() -> ExitCode {
     // One broker and two cores: side by side the tests would only wait for each other.
     arguments.test_threads.get_or_insert(1);
     let speed = speed::cases();
-    let lists: [&[Case]; 10] = [
+    let lists: [&[Case]; 12] = [
         reading::CASES,
+        registry::CASES,
+        regrown::CASES,
         writing::CASES,
         upsert::CASES,
         exactly_once::CASES,

@@ -1,6 +1,7 @@
 //! Formats: bytes to columns and back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::buffer::Buffer;
 
@@ -211,6 +212,20 @@ pub trait Decoder: Send {
 
     /// Before the first block: how many lines of the file precede it, for messages.
     fn set_first_line(&mut self, _lines_before: u64) {}
+
+    /// What sees messages before this decoder does, on a thread that may wait; `None` where
+    /// decoding needs nothing but the message.
+    fn lookahead(&self) -> Option<Box<dyn Lookahead>> {
+        None
+    }
+}
+
+/// Gets what a decoder needs to decode a message, such as a schema from a registry. Without it the
+/// decoder waits for that itself.
+pub trait Lookahead: Send {
+    /// Waits until what `message` needs is at hand, or is known not to be had: then decoding the
+    /// message gives the error. Gives up soon when `is_wanted` says no.
+    fn look(&mut self, message: &[u8], is_wanted: &dyn Fn() -> bool);
 }
 
 /// What to encode.
@@ -223,6 +238,16 @@ pub struct EncodeRequest {
 
 /// Columns to bytes.
 pub trait Encoder: Send {
+    /// Begins what the first row would have to wait for, such as the registration of its schema,
+    /// and waits for its end, but not longer than `wait`. Gives whether rows can be encoded at
+    /// once; otherwise it may be called again.
+    ///
+    /// # Errors
+    /// What encoding the first row would fail with.
+    fn prepare(&mut self, _wait: Duration) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Appends the rows to `out` as they stand in a file: each record with its terminator.
     fn encode_block(&mut self, batch: &ChangelogBatch, out: &mut Vec<u8>) -> Result<()>;
 

@@ -85,6 +85,9 @@ pub struct Node {
     pub schema: Schema,
     /// `None` is the job's parallelism; at most that is run.
     pub parallelism: Option<usize>,
+    /// A subtask of a source that had no rows for this long, in ms, no longer holds back
+    /// watermarks; `None` means never.
+    pub idle_timeout_ms: Option<i64>,
 }
 
 /// A job: nodes in topological order.

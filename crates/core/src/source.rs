@@ -117,6 +117,9 @@ pub enum SplitPoll {
     Split(Split),
     /// Nothing now; ask again at this processing time, in ms.
     PendingUntil(i64),
+    /// Nothing is known that has not been handed out; there may be more at this processing time,
+    /// in ms.
+    NoneUntil(i64),
     /// There will never be more.
     End,
 }
@@ -189,6 +192,9 @@ pub enum SourcePoll {
     Pending,
     /// Nothing now; poll again at this processing time, in ms.
     PendingUntil(i64),
+    /// The reader has no split, and none is known for it: it has no rows by nature, and holds
+    /// watermarks back no more until it has some. Poll again at this processing time, in ms.
+    IdleUntil(i64),
     /// All splits are read and there will be no more.
     End,
 }

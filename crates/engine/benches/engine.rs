@@ -121,6 +121,7 @@ fn job(num_batches: usize) -> Result<JobGraph> {
             inputs: edge.into_iter().collect(),
             schema: schema.clone(),
             parallelism: None,
+            idle_timeout_ms: None,
         });
     }
     Ok(graph)

@@ -103,6 +103,7 @@ mod tests {
                 kind: NodeKind::Operator(Arc::new(factory)),
                 inputs: Vec::new(),
                 schema: Schema::new(Vec::new()),
+                idle_timeout_ms: None,
                 parallelism: None,
             });
         }

@@ -22,9 +22,6 @@ pub struct JobOptions {
     pub batch_size: usize,
     /// Sources wait while batches of this many bytes are under way between operators.
     pub in_flight_bytes: usize,
-    /// A source that had nothing for this long, in ms, no longer holds back watermarks; `None`
-    /// means never.
-    pub idle_timeout_ms: Option<i64>,
     /// Check what every operator sends: schema, watermarks, order.
     pub invariant_checks: bool,
     /// Distinguishes attempts and jobs in the names of pending output.
@@ -54,7 +51,6 @@ impl Default for JobOptions {
             clock: Arc::new(SystemClock),
             batch_size: 8192,
             in_flight_bytes: 32 << 20,
-            idle_timeout_ms: Some(5_000),
             invariant_checks: false,
             attempt_id: "attempt-0".into(),
             checkpoints: CheckpointConfig::default(),

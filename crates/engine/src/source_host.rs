@@ -58,6 +58,8 @@ pub struct SourceHost {
     /// Since when the reader has had nothing, in ms.
     waiting_since_ms: Option<i64>,
     poll_again_ms: Option<i64>,
+    /// The reader has nothing to read from.
+    has_no_split: bool,
     is_idle: bool,
     gated_since: Option<Stopwatch>,
 }
@@ -80,6 +82,7 @@ impl SourceHost {
             num_checkpoints_seen: 0,
             waiting_since_ms: None,
             poll_again_ms: None,
+            has_no_split: false,
             is_idle: false,
             gated_since: None,
         }
@@ -120,6 +123,7 @@ impl SourceHost {
             return Ok(Turn::Wait);
         }
         self.poll_again_ms = None;
+        self.has_no_split = false;
         let mut num_rows = 0;
         let num_polls = match job.trace {
             Some(_) => POLLS_PER_SIMULATED_TURN,
@@ -142,6 +146,7 @@ impl SourceHost {
                     }
                 }
                 SourcePoll::Watermark(watermark) => {
+                    self.is_idle = false;
                     let metrics = &self.head.place.metrics;
                     metrics.current_output_watermark.set(watermark);
                     self.chain.watermark(watermark)?;
@@ -151,6 +156,12 @@ impl SourceHost {
                     return Ok(Turn::Wait);
                 }
                 SourcePoll::PendingUntil(time_ms) => {
+                    self.waiting_since_ms.get_or_insert(now_ms);
+                    self.poll_again_ms = Some(time_ms);
+                    return Ok(Turn::Wait);
+                }
+                SourcePoll::IdleUntil(time_ms) => {
+                    self.has_no_split = true;
                     self.waiting_since_ms.get_or_insert(now_ms);
                     self.poll_again_ms = Some(time_ms);
                     return Ok(Turn::Wait);
@@ -244,7 +255,11 @@ impl SourceHost {
 
     /// Sets the timer to the next time something is due; tells the chain when the source is idle.
     fn wait(&mut self, now_ms: i64) {
-        let timeout_ms = self.head.place.job.options.idle_timeout_ms;
+        let place = &self.head.place;
+        let timeout_ms = match self.has_no_split {
+            true => Some(0),
+            false => place.job.graph.nodes[place.node].idle_timeout_ms,
+        };
         let idle_at = self.waiting_since_ms.zip(timeout_ms);
         let mut idle_at = idle_at.map(|(since, timeout)| since.saturating_add(timeout));
         if self.is_idle {

@@ -2,7 +2,10 @@
 
 mod support;
 
+use std::time::Duration;
+
 use arrow::util::pretty::pretty_format_columns;
+use flott_core::ErrorKind;
 use flott_core::changelog::{ChangelogBatch, RowKind};
 use flott_core::types::LogicalType as T;
 use support::registry::TestRegistry;
@@ -71,6 +74,93 @@ fn what_is_wrong_is_named() {
         .err()
         .unwrap();
     assert!(error.message().contains("'avro-confluent.subject'"));
+}
+
+#[test]
+fn a_schema_that_was_looked_for_ahead_is_not_asked_for_again() {
+    let registry = TestRegistry::start();
+    let table = schema(&[("id", T::BigInt), ("name", T::STRING)]);
+    let options = registry.options(&[("subject", "s")]);
+    let rows = ChangelogBatch::insert_only(random_batch(&mut Random(3), &table, 5));
+    for name in ["avro-confluent", "debezium-avro-confluent"] {
+        let messages = write_messages(name, &table, &options, &rows);
+        let request = request(&table, &options);
+        let mut decoder = format(name).create_decoder(&request).unwrap();
+        let mut lookahead = decoder.lookahead().unwrap();
+        registry.known.lock().unwrap().requests.clear();
+        let seen = messages.clone();
+        let looks = move || seen.iter().for_each(|m| lookahead.look(m, &|| true));
+        std::thread::spawn(looks).join().unwrap();
+        assert_eq!(registry.num_requests(), 1);
+        for message in &messages {
+            decoder.decode_message(message).unwrap();
+        }
+        assert_eq!(decoder.flush().unwrap().unwrap().rows(), rows.rows());
+        assert_eq!(registry.num_requests(), 1);
+    }
+}
+
+#[test]
+fn an_unknown_schema_is_asked_for_once() {
+    let registry = TestRegistry::start();
+    let table = schema(&[("id", T::BigInt)]);
+    let request = request(&table, &registry.options(&[]));
+    let mut decoder = format("avro-confluent").create_decoder(&request).unwrap();
+    let mut lookahead = decoder.lookahead().unwrap();
+    for message in [
+        &[0, 0, 0, 0, 7, 0],
+        &[0, 0, 0, 0, 8, 0],
+        &[0, 0, 0, 0, 7, 2],
+    ] {
+        lookahead.look(message, &|| true);
+        let error = decoder.decode_message(message).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.code()),
+            (ErrorKind::User, "SCHEMA_REGISTRY")
+        );
+        let text = format!("{}/schemas/ids/{}", registry.address(), message[4]);
+        assert!(error.message().contains(&text), "{error}");
+    }
+    assert_eq!(registry.num_requests(), 2);
+}
+
+#[test]
+fn a_registry_that_does_not_answer_is_named_and_left_alone_for_a_while() {
+    let registry = TestRegistry::start();
+    registry.known.lock().unwrap().num_failures = 100;
+    let table = schema(&[("id", T::BigInt)]);
+    let request = request(&table, &registry.options(&[]));
+    let mut decoder = format("avro-confluent").create_decoder(&request).unwrap();
+    let message = [0, 0, 0, 0, 100, 0];
+    // Nobody waits for it any more: it is not tried again.
+    decoder.lookahead().unwrap().look(&message, &|| false);
+    for _ in 0..3 {
+        let error = decoder.decode_message(&message).unwrap_err();
+        assert!(error.is_retryable() && error.code() == "SCHEMA_REGISTRY");
+        assert!(error.message().contains("status 503"), "{error}");
+    }
+    assert_eq!(registry.num_requests(), 1);
+}
+
+#[test]
+fn a_schema_is_registered_while_nobody_waits() {
+    let registry = TestRegistry::start();
+    let table = schema(&[("id", T::BigInt)]);
+    let options = registry.options(&[("subject", "s")]);
+    registry.known.lock().unwrap().num_failures = 2;
+    let request = flott_core::format::EncodeRequest {
+        schema: table.clone(),
+        options,
+    };
+    let mut encoder = format("avro-confluent").create_encoder(&request).unwrap();
+    assert_eq!(registry.num_requests(), 0);
+    while !encoder.prepare(Duration::from_millis(1)).unwrap() {}
+    assert!(encoder.prepare(Duration::ZERO).unwrap());
+    let rows = ChangelogBatch::insert_only(random_batch(&mut Random(1), &table, 2));
+    encoder
+        .encode_messages(&rows, &mut Vec::new(), &mut Vec::new())
+        .unwrap();
+    assert_eq!(registry.num_requests(), 3);
 }
 
 #[test]

@@ -181,6 +181,7 @@ impl SourceReader for StateReader {
                 None => Ok(SourcePoll::End),
             },
             SplitPoll::PendingUntil(time_ms) => Ok(SourcePoll::PendingUntil(time_ms)),
+            SplitPoll::NoneUntil(time_ms) => Ok(SourcePoll::IdleUntil(time_ms)),
             SplitPoll::End => Ok(SourcePoll::End),
         }
     }

@@ -204,6 +204,7 @@ impl SourceReader for Reader {
             match self.context.splits.next_split(self.context.subtask)? {
                 SplitPoll::Split(split) => self.blocks.push(Block::decode(&split)?),
                 SplitPoll::PendingUntil(ms) => return Ok(SourcePoll::PendingUntil(ms)),
+                SplitPoll::NoneUntil(ms) => return Ok(SourcePoll::IdleUntil(ms)),
                 SplitPoll::End => return Ok(SourcePoll::End),
             }
         }

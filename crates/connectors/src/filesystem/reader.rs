@@ -146,6 +146,7 @@ impl FileReader {
             None => match self.context.splits.next_split(self.context.subtask)? {
                 SplitPoll::Split(split) => FileSplit::from_split(&split)?,
                 SplitPoll::PendingUntil(time) => return Ok(Some(SourcePoll::PendingUntil(time))),
+                SplitPoll::NoneUntil(time) => return Ok(Some(SourcePoll::IdleUntil(time))),
                 SplitPoll::End => {
                     self.is_ended = true;
                     return Ok(Some(SourcePoll::End));

@@ -183,7 +183,7 @@ impl SplitEnumerator for FileEnumerator {
         Ok(match (self.waiting.pop_front(), self.monitor_interval_ms) {
             (Some(split), _) => SplitPoll::Split(split.to_split()),
             (None, None) => SplitPoll::End,
-            (None, Some(_)) => SplitPoll::PendingUntil(self.next_listing_ms),
+            (None, Some(_)) => SplitPoll::NoneUntil(self.next_listing_ms),
         })
     }
 

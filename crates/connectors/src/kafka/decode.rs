@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::changelog::{ChangelogBatch, RowKind};
 use flott_core::dead_letter::{DeadLetter, DeadLetters};
-use flott_core::format::{DecodeRequest, Decoder};
+use flott_core::format::{DecodeRequest, Decoder, Lookahead};
 use flott_core::schema::Column;
 use flott_core::{Error, ErrorKind, Result};
 
@@ -130,6 +130,14 @@ impl MessageDecoder {
             num_letters: 0,
             keeps_places: false,
         })
+    }
+
+    /// What sees messages before they are decoded, on a thread that may wait.
+    pub fn lookahead(&self) -> MessageLookahead {
+        MessageLookahead {
+            value: self.value.lookahead(),
+            key: self.key.as_ref().and_then(|key| key.lookahead()),
+        }
     }
 
     /// Malformed messages skipped since the last call.
@@ -381,6 +389,25 @@ impl MessageDecoder {
                 .collect::<Vec<_>>()
                 .into()
         })
+    }
+}
+
+/// Gets what the messages of a reader need to be decoded.
+pub(super) struct MessageLookahead {
+    value: Option<Box<dyn Lookahead>>,
+    key: Option<Box<dyn Lookahead>>,
+}
+
+impl MessageLookahead {
+    pub fn look(&mut self, batch: &MessageBatch, is_wanted: &dyn Fn() -> bool) {
+        if let Some(lookahead) = &mut self.value {
+            let values = batch.messages.iter().filter_map(|m| batch.value(m));
+            values.for_each(|value| lookahead.look(value, is_wanted));
+        }
+        if let Some(lookahead) = &mut self.key {
+            let keys = batch.messages.iter().filter_map(|m| batch.key(m));
+            keys.for_each(|key| lookahead.look(key, is_wanted));
+        }
     }
 }
 

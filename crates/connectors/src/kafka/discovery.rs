@@ -60,7 +60,10 @@ struct Found {
     seen: BTreeSet<TopicPartition>,
     /// Not handed out yet, by reader.
     waiting: BTreeMap<usize, VecDeque<KafkaSplit>>,
+    /// Partitions have been found, in this run or before a restore: others are new ones.
     is_discovered: bool,
+    /// It has been looked since this run began.
+    is_current: bool,
     failure: Option<Error>,
 }
 
@@ -80,7 +83,9 @@ impl KafkaEnumerator {
         }
         let is_repeated = plan.interval.is_some() && plan.bounded.is_none();
         let (stop, stopped) = mpsc::channel();
-        let is_over = found.is_discovered && !is_repeated;
+        // What is read to an end is what there was at first.
+        let is_over = found.is_discovered && plan.bounded.is_some();
+        found.is_current = is_over;
         let found = Arc::new(Mutex::new(found));
         if !is_over {
             let shared = found.clone();
@@ -128,9 +133,9 @@ impl SplitEnumerator for KafkaEnumerator {
         if let Some(split) = waiting.and_then(VecDeque::pop_front) {
             return Ok(SplitPoll::Split(split.to_split()));
         }
-        Ok(match (found.is_discovered, self.is_repeated) {
+        Ok(match (found.is_current, self.is_repeated) {
             (false, _) => SplitPoll::PendingUntil(now_ms + ASK_SOON_MS),
-            (true, true) => SplitPoll::PendingUntil(now_ms + ASK_LATER_MS),
+            (true, true) => SplitPoll::NoneUntil(now_ms + ASK_LATER_MS),
             (true, false) => SplitPoll::End,
         })
     }
@@ -269,6 +274,7 @@ fn discover(
         }
     }
     found.is_discovered = true;
+    found.is_current = true;
     Ok(())
 }
 

@@ -26,6 +26,7 @@ mod producer;
 mod properties;
 mod protocol;
 mod reader;
+mod rotation;
 mod sasl;
 mod security;
 mod sink;

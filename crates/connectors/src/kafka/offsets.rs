@@ -44,11 +44,14 @@ impl OffsetRule {
     pub fn startup(options: &Options) -> Result<Self> {
         let mode = options.text(&STARTUP_MODE).unwrap_or_default();
         let rule = Self::parse(options, mode, &STARTUP_OFFSETS, &STARTUP_TIMESTAMP)?;
-        if matches!(rule, Self::Group { .. }) && options.get(GROUP_ID.key).is_none() {
+        // A group without a name has committed nothing: as in Flink, that is where the reset begins.
+        let is_lost = matches!(rule, Self::Group { otherwise: None });
+        if is_lost && options.get(GROUP_ID.key).is_none() {
             return Err(Error::user(
                 "MISSING_OPTION",
-                "'scan.startup.mode' = 'group-offsets' needs 'properties.group.id'; \
-                 or set 'scan.startup.mode' to 'earliest-offset' or 'latest-offset'",
+                "'scan.startup.mode' = 'group-offsets' needs 'properties.group.id' or \
+                 'properties.auto.offset.reset'; or set 'scan.startup.mode' to 'earliest-offset' \
+                 or 'latest-offset'",
             ));
         }
         Ok(rule)
@@ -276,6 +279,10 @@ mod tests {
         );
         let error = OffsetRule::startup(&options(&[]));
         assert!(error.unwrap_err().message().contains("properties.group.id"));
+        let reset = [("properties.auto.offset.reset", "latest")];
+        let rule = OffsetRule::startup(&options(&reset)).unwrap();
+        let otherwise = Some(false);
+        assert_eq!(rule, OffsetRule::Group { otherwise });
         assert_eq!(OffsetRule::bounded(&options(&[])).unwrap(), None);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use flott_core::clock::Stopwatch;
 use flott_core::{Error, Result};
 use parking_lot::Mutex;
 use rdkafka::bindings as rd;
@@ -18,14 +19,23 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::properties::kafka_error;
 
-/// How long a client waits for brokers before it looks whether the job goes on.
-const WAIT: Duration = Duration::from_millis(100);
+/// How long a client waits for brokers, in ms, before it looks whether the job goes on.
+const WAIT_MS: i32 = 50;
+/// How long a client waits, in ms, for its thread to see that everything is to be sent.
+const PUSH_MS: i32 = 1;
+/// How often it is looked whether a full queue has room, or full requests have left.
+const LOOK: Duration = Duration::from_millis(5);
+/// Messages of which librdkafka makes a request at once, without waiting for more
+/// (`batch.num.messages`).
+const FULL_REQUEST: usize = 10_000;
 /// Messages handed to librdkafka at once.
 const MESSAGES_AT_ONCE: usize = 1024;
 /// librdkafka's number for: as the partitioner says.
 const ANY_PARTITION: i32 = -1;
 /// How long the end of a transaction may take.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long it may take when the job has failed already.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The messages of a batch: bytes end to end, and where each one ends.
 #[derive(Debug, Default)]
@@ -182,6 +192,21 @@ impl TopicProducer {
         }
     }
 
+    /// The partitions that have a leader.
+    ///
+    /// # Errors
+    /// An external error when no broker answers in time.
+    pub fn available_partitions(&self, timeout: Duration) -> Result<Vec<i32>> {
+        let client = self.client.client();
+        let metadata = client
+            .fetch_metadata(Some(&self.topic), timeout)
+            .map_err(|e| kafka_error(format!("topic '{}'", self.topic), &e))?;
+        let topic = metadata.topics().first();
+        let all = topic.map_or(&[][..], |topic| topic.partitions());
+        let led = all.iter().filter(|p| p.leader() >= 0);
+        Ok(led.map(|p| p.id()).collect())
+    }
+
     /// The error of a message that could not be delivered since the last call.
     fn check(&self) -> Result<()> {
         match self.reports.0.lock().take() {
@@ -190,14 +215,43 @@ impl TopicProducer {
         }
     }
 
-    /// Waits for room in librdkafka's queue.
-    fn wait(&self) -> Result<()> {
-        self.client.poll(Duration::from_millis(10));
+    /// Waits for brokers, or for room in librdkafka's queue.
+    fn wait(&self, time: Duration) -> Result<()> {
+        self.client.poll(time);
         self.check()?;
         match self.is_cancelled.load(Ordering::SeqCst) {
             true => Err(Error::user("CANCELLED", "the job was cancelled")),
             false => Ok(()),
         }
+    }
+
+    /// Messages that are not delivered yet.
+    fn num_waiting(&self) -> usize {
+        usize::try_from(self.client.in_flight_count()).unwrap_or(0)
+    }
+
+    /// Asks librdkafka's thread to send what it has, and waits for the delivery; gives whether
+    /// everything is delivered.
+    fn hurry(&self, wait_ms: i32) -> bool {
+        // SAFETY: the client is alive. The wrapper's own call withdraws the request before
+        // librdkafka's thread can see it, and sleeps on when everything is delivered.
+        let code = unsafe { rd::rd_kafka_flush(self.client.client().native_ptr(), wait_ms) };
+        code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+
+    /// Sends messages that wait for company, unless they are so many that full requests go their
+    /// way by themselves and more are coming. Gives whether any message is still waiting.
+    ///
+    /// # Errors
+    /// A message that could not be delivered.
+    pub fn push(&self, is_more_coming: bool) -> Result<bool> {
+        self.client.poll(Duration::ZERO);
+        self.check()?;
+        Ok(match self.num_waiting() {
+            0 => false,
+            num if is_more_coming && num > FULL_REQUEST => true,
+            _ => !self.hurry(PUSH_MS),
+        })
     }
 
     /// Hands messages over, in order; waits while librdkafka's queue is full.
@@ -215,8 +269,18 @@ impl TopicProducer {
             let end = records.len().min(next + MESSAGES_AT_ONCE);
             next = self.send_some(records, next, end, partition)?;
             if next < end {
-                self.wait()?;
+                self.make_room()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Waits until librdkafka's full queue has shrunk.
+    fn make_room(&self) -> Result<()> {
+        let before = self.num_waiting();
+        self.wait(LOOK)?;
+        if self.num_waiting() >= before {
+            self.hurry(PUSH_MS);
         }
         Ok(())
     }
@@ -294,7 +358,7 @@ impl TopicProducer {
             match self.client.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                    self.wait()?;
+                    self.make_room()?;
                 }
                 Err((error, _)) => {
                     let what = format!("topic '{}'", self.topic);
@@ -309,15 +373,21 @@ impl TopicProducer {
     /// # Errors
     /// A message that could not be delivered; the job's cancellation.
     pub fn flush(&self) -> Result<()> {
+        let mut before = usize::MAX;
         loop {
-            let flushed = self.client.flush(WAIT);
-            self.check()?;
-            match flushed {
-                Ok(()) => return Ok(()),
-                Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => self.wait()?,
-                Err(error) => {
-                    let what = format!("topic '{}'", self.topic);
-                    return Err(kafka_error(what, &error));
+            let left = self.num_waiting();
+            // Full requests leave by themselves. To be hurried would make librdkafka's thread turn
+            // in circles while one of them is under way.
+            let is_moving = left > FULL_REQUEST && left < before;
+            before = left;
+            match is_moving {
+                true => self.wait(LOOK)?,
+                false => {
+                    let is_delivered = self.hurry(WAIT_MS);
+                    self.wait(Duration::ZERO)?;
+                    if is_delivered {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -330,7 +400,7 @@ impl TopicProducer {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => {
                     tracing::warn!(%error, "{what}: again");
-                    self.wait()?;
+                    self.wait(LOOK)?;
                 }
                 Err(error) => return Err(kafka_error(what, &error)),
             }
@@ -358,7 +428,12 @@ impl TopicProducer {
         let what = "a transaction cannot be aborted";
         let purge = rdkafka::producer::PurgeConfig::default().queue().inflight();
         self.client.purge(purge);
-        let aborted = self.client.abort_transaction(Duration::from_secs(10));
+        // What was thrown away is reported, and the client waits until the reports are taken.
+        let since = Stopwatch::start();
+        while self.num_waiting() > 0 && since.elapsed() < ABORT_TIMEOUT {
+            self.client.poll(LOOK);
+        }
+        let aborted = self.client.abort_transaction(ABORT_TIMEOUT);
         self.client.poll(Duration::ZERO);
         aborted.map_err(|e| kafka_error(what, &e))
     }

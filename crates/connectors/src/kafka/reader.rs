@@ -12,7 +12,7 @@ use flott_core::{Error, Result};
 use rdkafka::config::ClientConfig;
 
 use super::batch::{Gathering, Message, MessageBatch};
-use super::decode::{DecodePlan, MessageDecoder};
+use super::decode::{DecodePlan, MessageDecoder, MessageLookahead};
 use super::native::{Fetched, NativeConsumer};
 use super::split::{KafkaSplit, TopicPartition};
 
@@ -50,6 +50,8 @@ pub(super) struct KafkaReader {
     snapshot: Vec<(TopicPartition, i64)>,
     /// When to ask for splits again, in ms; `None` when there will be no more.
     ask_at_ms: Option<i64>,
+    /// It has been looked which partitions there are: without one, none is for this reader.
+    knows_all: bool,
     num_rows: u64,
     is_ended: bool,
     watermarks: Option<SplitWatermarks<TopicPartition>>,
@@ -61,9 +63,14 @@ impl KafkaReader {
         let (sender, fetches) = sync_channel(QUEUED_BATCHES);
         let is_dropped = Arc::new(AtomicBool::new(false));
         let gathering = Gathering::new(context.batch_size, plan.decode.wants_headers());
+        let mut decoder = MessageDecoder::new(plan.decode.clone(), context.batch_size)?;
+        if plan.watermarks.is_some() {
+            decoder.keep_places();
+        }
         let thread = Fetcher {
             consumer: consumer.clone(),
             gathering,
+            lookahead: decoder.lookahead(),
             sender,
             waker: context.waker.clone(),
             is_dropped: is_dropped.clone(),
@@ -72,10 +79,6 @@ impl KafkaReader {
             .name(format!("kafka-fetch-{}", context.subtask))
             .spawn(move || thread.run())
             .map_err(|e| Error::external("THREAD", format!("no thread can be started: {e}")))?;
-        let mut decoder = MessageDecoder::new(plan.decode.clone(), context.batch_size)?;
-        if plan.watermarks.is_some() {
-            decoder.keep_places();
-        }
         let restored = context.restored.iter().map(KafkaSplit::from_split);
         let restored = restored.collect::<Result<Vec<_>>>()?;
         let mut reader = Self {
@@ -89,6 +92,7 @@ impl KafkaReader {
             finished: Vec::new(),
             snapshot: Vec::new(),
             ask_at_ms: Some(i64::MIN),
+            knows_all: false,
             num_rows: 0,
             is_ended: false,
             context,
@@ -128,6 +132,11 @@ impl KafkaReader {
             match self.context.splits.next_split(self.context.subtask)? {
                 SplitPoll::Split(split) => new.push(KafkaSplit::from_split(&split)?),
                 SplitPoll::PendingUntil(time_ms) => {
+                    self.ask_at_ms = Some(time_ms.max(now_ms + 1));
+                    break;
+                }
+                SplitPoll::NoneUntil(time_ms) => {
+                    self.knows_all = true;
                     self.ask_at_ms = Some(time_ms.max(now_ms + 1));
                     break;
                 }
@@ -219,6 +228,9 @@ impl KafkaReader {
         // Not at once: nothing has changed yet.
         let checks_at = checks_at.map(|at| at.max(now_ms + 1));
         match self.ask_at_ms.into_iter().chain(checks_at).min() {
+            Some(time_ms) if self.active.is_empty() && self.knows_all => {
+                SourcePoll::IdleUntil(time_ms)
+            }
             Some(time_ms) => SourcePoll::PendingUntil(time_ms),
             None => SourcePoll::Pending,
         }
@@ -319,6 +331,7 @@ impl Drop for KafkaReader {
 struct Fetcher {
     consumer: Arc<NativeConsumer>,
     gathering: Gathering,
+    lookahead: MessageLookahead,
     sender: SyncSender<Fetches>,
     waker: Waker,
     is_dropped: Arc<AtomicBool>,
@@ -326,9 +339,15 @@ struct Fetcher {
 
 impl Fetcher {
     fn run(mut self) {
-        while !self.is_dropped.load(Ordering::SeqCst) {
+        let dropped = self.is_dropped.clone();
+        let is_wanted = || !dropped.load(Ordering::SeqCst);
+        while is_wanted() {
             let fetched = self.consumer.fetch(&mut self.gathering, FETCH_WAIT_MS);
-            let batch = self.gathering.take().map(Ok);
+            let batch = self.gathering.take();
+            if let Some(batch) = &batch {
+                self.lookahead.look(batch, &is_wanted);
+            }
+            let batch = batch.map(Ok);
             let failure = match fetched {
                 Fetched::Messages => None,
                 Fetched::Failed(error) => Some(Err(error)),

@@ -31,8 +31,28 @@ const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "65536"),
     ("delivery.report.only.error", "true"),
-    ("linger.ms", "5"),
+    ("sticky.partitioning.linger.ms", "10"),
 ];
+
+/// Properties that say how long messages wait for others that go with them.
+const LINGER: &[&str] = &["properties.linger.ms", "properties.queue.buffering.max.ms"];
+/// Properties that say where messages without a key go.
+const PARTITIONING: &[&str] = &[
+    "properties.partitioner",
+    "properties.sticky.partitioning.linger.ms",
+];
+/// Properties that limit how long a message may wait.
+const DELIVERY_TIMEOUT: &[&str] = &[
+    "properties.message.timeout.ms",
+    "properties.delivery.timeout.ms",
+];
+/// How long messages wait for others, in ms.
+const LINGER_MS: i64 = 5;
+/// How long librdkafka makes them wait where writers see to it that they do not. An idempotent
+/// producer has one request of a partition under way, and when the next messages have waited for
+/// long enough its thread asks without a pause whether they may go: most of the processor time of
+/// a job, while brokers are busy.
+const PUSHED_LINGER_MS: &str = "500";
 
 /// How long a transaction may stay open: as long as brokers allow by default. A job that is down
 /// for longer loses what it had prepared.
@@ -49,8 +69,10 @@ pub(super) enum Guarantee {
 /// Which partition messages go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Partitioner {
-    /// By key; messages without one go round.
+    /// By key; of messages without one the client knows best.
     ByKey,
+    /// One after the other: there are no keys.
+    InTurn,
     /// Each writer has one.
     Fixed,
 }
@@ -73,6 +95,9 @@ pub(super) struct SinkPlan {
     /// Columns of a row that are the message's time and headers.
     pub timestamp: Option<usize>,
     pub headers: Option<usize>,
+    /// How long messages may wait for others before a writer has them sent, in ms; `None` where
+    /// the client sees to that.
+    pub push_after_ms: Option<i64>,
 }
 
 pub(super) struct KafkaSink {
@@ -81,6 +106,11 @@ pub(super) struct KafkaSink {
     parallelism: Option<usize>,
     pool: Option<Arc<TransactionPool>>,
     is_cancelled: Arc<AtomicBool>,
+}
+
+/// Whether the table says one of these.
+fn has(context: &TableContext<'_>, keys: &[&str]) -> bool {
+    keys.iter().any(|key| context.options.get(key).is_some())
 }
 
 fn invalid(def: &OptionDef, value: &str, wanted: &str) -> Error {
@@ -106,6 +136,13 @@ impl KafkaSink {
         let is_idempotent = context.options.get("properties.enable.idempotence");
         if !matches!(acks, "all" | "-1") && is_idempotent.is_none() {
             defaults.push(("enable.idempotence", "false"));
+        }
+        let has_linger = has(context, LINGER);
+        let is_pushed = !has_linger && !has(context, DELIVERY_TIMEOUT);
+        match is_pushed {
+            true => defaults.push(("linger.ms", PUSHED_LINGER_MS)),
+            false if has_linger => {}
+            false => defaults.push(("linger.ms", "5")),
         }
         let config = client_config(context.options, Role::Producer, &defaults)?;
         let is_cancelled = Arc::new(AtomicBool::new(false));
@@ -135,6 +172,7 @@ impl KafkaSink {
             guarantee,
             timestamp,
             headers,
+            push_after_ms: is_pushed.then_some(LINGER_MS),
         };
         // Wrong options of the formats are refused before the job starts.
         plan.create_encoders()?;
@@ -194,6 +232,7 @@ fn partitioner(context: &TableContext<'_>, layout: &MessageLayout) -> Result<Par
             "'sink.partitioner' = 'round-robin' is for messages without a key; \
              leave out 'key.fields' or the partitioner",
         )),
+        _ if layout.key.is_none() && !has(context, PARTITIONING) => Ok(Partitioner::InTurn),
         _ => Ok(Partitioner::ByKey),
     }
 }

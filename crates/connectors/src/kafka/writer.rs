@@ -1,7 +1,8 @@
 //! Writes rows as messages in one subtask.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
@@ -15,7 +16,11 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use super::pool::{PooledProducer, TransactionPool};
 use super::producer::{Records, TopicProducer};
+use super::rotation::Rotation;
 use super::sink::{Guarantee, Partitioner, SinkPlan};
+
+/// How long the encoders are waited for before it is looked whether the job goes on.
+const PREPARE_WAIT: Duration = Duration::from_millis(50);
 
 /// Where messages go.
 enum Target {
@@ -42,11 +47,19 @@ pub(super) struct KafkaWriter {
     key_encoder: Option<Box<dyn Encoder>>,
     target: Target,
     records: Records,
+    /// Whether the encoders have what they need.
+    is_prepared: bool,
+    is_cancelled: Arc<AtomicBool>,
     /// The partition of a fixed partitioner, once it is known.
     partition: Option<i32>,
+    rotation: Rotation,
     gathered: StableHashMap<Vec<u8>, Change>,
     /// When gathered changes are due, in ms.
     flush_at_ms: Option<i64>,
+    /// When messages that wait for others are sent without them, in ms.
+    push_at_ms: Option<i64>,
+    /// Whether there were more messages since it was last looked.
+    has_sent: bool,
 }
 
 impl KafkaWriter {
@@ -56,25 +69,50 @@ impl KafkaWriter {
         pool: Option<Arc<TransactionPool>>,
         is_cancelled: Arc<AtomicBool>,
     ) -> Result<Self> {
-        let (value_encoder, key_encoder) = plan.create_encoders()?;
+        let (mut value_encoder, mut key_encoder) = plan.create_encoders()?;
+        // What their first row needs is got meanwhile.
+        for encoder in key_encoder.iter_mut().chain([&mut value_encoder]) {
+            encoder.prepare(Duration::ZERO)?;
+        }
         let target = match pool {
             Some(pool) => {
                 pool.begin_writer(context.subtask, context.parallelism)?;
                 Target::Transactions { pool, open: None }
             }
-            None => Target::Plain(TopicProducer::new(&plan.config, &plan.topic, is_cancelled)?),
+            None => {
+                let cancelled = is_cancelled.clone();
+                Target::Plain(TopicProducer::new(&plan.config, &plan.topic, cancelled)?)
+            }
         };
         Ok(Self {
             plan,
+            rotation: Rotation::new(context.subtask),
             context,
             value_encoder,
             key_encoder,
             target,
             records: Records::default(),
+            is_prepared: false,
+            is_cancelled,
             partition: None,
             gathered: StableHashMap::default(),
             flush_at_ms: None,
+            push_at_ms: None,
+            has_sent: false,
         })
+    }
+
+    /// Waits until the encoders have what their first row needs.
+    fn prepare(&mut self) -> Result<()> {
+        for encoder in self.key_encoder.iter_mut().chain([&mut self.value_encoder]) {
+            while !encoder.prepare(PREPARE_WAIT)? {
+                if self.is_cancelled.load(Ordering::SeqCst) {
+                    return Err(Error::user("CANCELLED", "the job was cancelled"));
+                }
+            }
+        }
+        self.is_prepared = true;
+        Ok(())
     }
 
     /// The messages of a batch, into `self.records`.
@@ -139,7 +177,32 @@ impl KafkaWriter {
         }
         let num_bytes = self.records.values.len() + self.records.keys.len();
         self.context.metrics.num_bytes_out.add(num_bytes as u64);
-        producer.send(&self.records, self.partition)
+        let partition = match self.plan.partitioner {
+            Partitioner::InTurn => self.rotation.next(producer, num_bytes),
+            Partitioner::ByKey | Partitioner::Fixed => self.partition,
+        };
+        producer.send(&self.records, partition)?;
+        if let Some(after_ms) = self.plan.push_after_ms {
+            self.has_sent = true;
+            if self.push_at_ms.is_none() {
+                self.push_at_ms = Some(self.context.clock.now_ms().saturating_add(after_ms));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has messages sent that wait for others.
+    fn push(&mut self, now_ms: i64) -> Result<()> {
+        self.push_at_ms = None;
+        let producer = match &self.target {
+            Target::Plain(producer) => producer,
+            Target::Transactions { open: None, .. } => return Ok(()),
+            Target::Transactions { open: Some(o), .. } => o.producer.as_ref(),
+        };
+        let is_waiting = producer.push(std::mem::take(&mut self.has_sent))?;
+        let after_ms = self.plan.push_after_ms.filter(|_| is_waiting);
+        self.push_at_ms = after_ms.map(|after_ms| now_ms.saturating_add(after_ms));
+        Ok(())
     }
 
     /// Keeps the last change of each key.
@@ -212,6 +275,9 @@ impl SinkWriter for KafkaWriter {
         if batch.is_empty() {
             return Ok(());
         }
+        if !self.is_prepared {
+            self.prepare()?;
+        }
         self.encode(batch)?;
         let Some(rule) = self.plan.flush else {
             return self.send();
@@ -226,12 +292,16 @@ impl SinkWriter for KafkaWriter {
     }
 
     fn next_timer_ms(&self) -> Option<i64> {
-        self.flush_at_ms
+        self.flush_at_ms.into_iter().chain(self.push_at_ms).min()
     }
 
     fn on_timer(&mut self, now_ms: i64) -> Result<()> {
-        match self.flush_at_ms.is_some_and(|due_ms| due_ms <= now_ms) {
-            true => self.flush_gathered(),
+        let is_due = |at_ms: Option<i64>| at_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        if is_due(self.flush_at_ms) {
+            self.flush_gathered()?;
+        }
+        match is_due(self.push_at_ms) {
+            true => self.push(now_ms),
             false => Ok(()),
         }
     }

@@ -297,6 +297,7 @@ impl Reader {
             match self.context.splits.next_split(self.context.subtask)? {
                 SplitPoll::Split(split) => self.lanes.push(Lane::decode(&split)?),
                 SplitPoll::PendingUntil(time) => return Ok(Err(SourcePoll::PendingUntil(time))),
+                SplitPoll::NoneUntil(time) => return Ok(Err(SourcePoll::IdleUntil(time))),
                 SplitPoll::End => return Ok(Err(SourcePoll::End)),
             }
         }

@@ -309,6 +309,7 @@ impl SourceReader for ScriptReader {
                 SplitPoll::Split(split) => decode(&split)?,
                 // A checkpoint is being taken.
                 SplitPoll::PendingUntil(time_ms) => return Ok(SourcePoll::PendingUntil(time_ms)),
+                SplitPoll::NoneUntil(time_ms) => return Ok(SourcePoll::IdleUntil(time_ms)),
                 SplitPoll::End => return Ok(SourcePoll::End),
             },
         };

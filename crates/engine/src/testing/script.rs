@@ -118,7 +118,7 @@ impl SplitEnumerator for ScriptEnumerator {
         if self.next == self.num_splits {
             return Ok(match self.is_bounded {
                 true => SplitPoll::End,
-                false => SplitPoll::PendingUntil(i64::MAX),
+                false => SplitPoll::NoneUntil(i64::MAX),
             });
         }
         let id = self.next.to_string();
@@ -150,6 +150,7 @@ impl SourceReader for ScriptReader {
                     SplitPoll::PendingUntil(time_ms) => {
                         return Ok(SourcePoll::PendingUntil(time_ms));
                     }
+                    SplitPoll::NoneUntil(time_ms) => return Ok(SourcePoll::IdleUntil(time_ms)),
                     SplitPoll::End => return Ok(SourcePoll::End),
                 }
                 continue;

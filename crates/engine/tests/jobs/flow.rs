@@ -84,3 +84,36 @@ fn a_silent_source_holds_back_watermarks_only_until_it_is_idle() -> Result<()> {
     handle.wait()?;
     Ok(())
 }
+
+#[test]
+fn a_subtask_without_a_split_holds_nothing_back() -> Result<()> {
+    let only = vec![
+        ScriptItem::Batch(batch([1])),
+        ScriptItem::Watermark(100),
+        ScriptItem::WaitUntil(1_000_000),
+    ];
+    let mut graph = Graph::default();
+    let source = ScriptSource::new(schema(), vec![only]).unbounded();
+    let source = graph.node("source", NodeKind::Source(Arc::new(source)), &[], None);
+    // Silence would be for ever.
+    graph.0.nodes[source].idle_timeout_ms = None;
+    let (sink, _rows) = CollectSink::new(schema(), 10);
+    graph.node(
+        "sink",
+        NodeKind::Sink(sink),
+        &[(source, Exchange::Single)],
+        Some(1),
+    );
+    let options = JobOptions {
+        parallelism: 2,
+        clock: ManualClock::at_ms(0),
+        ..JobOptions::default()
+    };
+    let handle = execute(graph.0, options)?;
+    while handle.progress().watermark < 100 {
+        std::thread::yield_now();
+    }
+    handle.cancel();
+    handle.wait()?;
+    Ok(())
+}

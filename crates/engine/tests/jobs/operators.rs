@@ -159,6 +159,7 @@ impl Graph {
             inputs: inputs.collect(),
             schema: schema(),
             parallelism,
+            idle_timeout_ms: Some(5_000),
         })
     }
 }

@@ -2,10 +2,15 @@
 //! schema registry: a zero, the id in four bytes, then the datum.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use arrow::buffer::Buffer;
 use flott_core::changelog::{ChangelogBatch, ChangelogMode, adds};
-use flott_core::format::{DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory};
+use flott_core::format::{
+    DecodeRequest, Decoder, EncodeRequest, Encoder, FormatFactory, Lookahead,
+};
 use flott_core::hash::StableHashMap;
 use flott_core::options::{OptionDef, OptionType, Options};
 use flott_core::schema::{Column, Schema};
@@ -17,6 +22,7 @@ use super::message::{Rows, not_in_blocks};
 use super::program::Program;
 use super::registry::{REGISTRY_OPTIONS, Registry, SUBJECT, Settings};
 use super::schema::{Avro, parse_schema};
+use super::schemas::{MAX_SCHEMAS, PREFIX_BYTES, SchemaLookahead, Schemas, schema_id};
 use super::write::{RowWriter, write_bytes};
 use super::{LEGACY_TIMESTAMPS, mapping};
 use crate::change::metadata::Metadata;
@@ -45,11 +51,6 @@ const fn joined() -> [OptionDef; REGISTRY_OPTIONS.len() + OWN_OPTIONS.len()] {
 }
 
 static OPTIONS: [OptionDef; REGISTRY_OPTIONS.len() + OWN_OPTIONS.len()] = joined();
-
-/// Schemas of so many ids are kept; a reader that meets more begins anew.
-const MAX_SCHEMAS: usize = 1000;
-/// A zero and the schema's id.
-const PREFIX_BYTES: usize = 5;
 
 /// A format whose schemas are in a registry.
 pub struct ConfluentFormat {
@@ -152,6 +153,7 @@ impl FormatFactory for ConfluentFormat {
             text,
             settings: Settings::new(options)?,
             prefix: None,
+            registration: None,
         }))
     }
 
@@ -216,10 +218,9 @@ fn is_same(given: &Avro, derived: &Avro) -> bool {
 struct ConfluentDecoder {
     format: &'static str,
     request: DecodeRequest,
-    settings: Settings,
-    /// Opened for the first schema.
-    registry: Option<Registry>,
-    programs: StableHashMap<u32, Arc<Program>>,
+    schemas: Arc<Schemas>,
+    /// By the schema's id; an error where the table cannot be read from it.
+    programs: StableHashMap<u32, Result<Arc<Program>>>,
     /// That of the last message.
     last: Option<(u32, Arc<Program>)>,
     rows: Rows,
@@ -231,8 +232,7 @@ impl ConfluentDecoder {
             format,
             rows: Rows::new(&request)?,
             request,
-            settings,
-            registry: None,
+            schemas: Arc::new(Schemas::new(settings)),
             programs: StableHashMap::default(),
             last: None,
         })
@@ -248,29 +248,23 @@ impl ConfluentDecoder {
 
     fn other_program(&mut self, id: u32) -> Result<Arc<Program>> {
         let program = match self.programs.get(&id) {
-            Some(program) => program.clone(),
+            Some(program) => program.clone()?,
             None => {
-                let program = Arc::new(self.compile(id)?);
+                let text = self.schemas.get(id, &|| true)?;
+                let program = self.compile(id, &text).map(Arc::new);
                 if self.programs.len() >= MAX_SCHEMAS {
                     self.programs.clear();
                 }
                 self.programs.insert(id, program.clone());
-                program
+                program?
             }
         };
         self.last = Some((id, program.clone()));
         Ok(program)
     }
 
-    fn compile(&mut self, id: u32) -> Result<Program> {
-        if self.registry.is_none() {
-            self.registry = Some(Registry::new(&self.settings)?);
-        }
-        let Some(registry) = &self.registry else {
-            return Err(Error::internal("no schema registry"));
-        };
-        let schema = parse_schema(&registry.schema(id)?);
-        schema
+    fn compile(&self, id: u32, text: &str) -> Result<Program> {
+        parse_schema(text)
             .and_then(|schema| Program::compile(&schema, &self.request))
             .map_err(|error| error.context(format!("schema {id} of the registry")))
     }
@@ -288,21 +282,21 @@ impl Decoder for ConfluentDecoder {
         if message.is_empty() {
             return Ok(());
         }
-        let (prefix, datum) = match message.split_first_chunk::<PREFIX_BYTES>() {
-            Some((prefix, datum)) if prefix[0] == 0 => (prefix, datum),
-            _ => {
-                let head = message.iter().take(PREFIX_BYTES);
-                let message = format!(
-                    "message of {} bytes: it begins with {:02x?}, not with 0 and the id of a schema; was it written with a schema registry?",
-                    message.len(),
-                    head.collect::<Vec<_>>()
-                );
-                return Err(Error::user("MALFORMED_RECORD", message));
-            }
+        let Some(id) = schema_id(message) else {
+            let head = message.iter().take(PREFIX_BYTES);
+            let message = format!(
+                "message of {} bytes: it begins with {:02x?}, not with 0 and the id of a schema; was it written with a schema registry?",
+                message.len(),
+                head.collect::<Vec<_>>()
+            );
+            return Err(Error::user("MALFORMED_RECORD", message));
         };
-        let id = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
         let program = self.program(id)?;
-        self.rows.push(&program, datum)
+        self.rows.push(&program, &message[PREFIX_BYTES..])
+    }
+
+    fn lookahead(&self) -> Option<Box<dyn Lookahead>> {
+        Some(Box::new(SchemaLookahead::new(self.schemas.clone())))
     }
 
     fn num_rows(&self) -> usize {
@@ -322,25 +316,95 @@ struct ConfluentEncoder {
     subject: String,
     text: String,
     settings: Settings,
-    /// Known once the schema is registered, which the first row does.
+    /// Known once the schema is registered.
     prefix: Option<[u8; PREFIX_BYTES]>,
+    registration: Option<Registration>,
 }
+
+/// A schema that is being registered, on a thread of its own.
+struct Registration {
+    id: Receiver<Result<u32>>,
+    is_dropped: Arc<AtomicBool>,
+}
+
+impl Registration {
+    fn start(settings: Settings, subject: String, schema: String) -> Result<Self> {
+        let (sender, id) = sync_channel(1);
+        let is_dropped = Arc::new(AtomicBool::new(false));
+        let dropped = is_dropped.clone();
+        let body = move || {
+            let is_wanted = || !dropped.load(Ordering::Relaxed);
+            let registry = Registry::new(&settings);
+            // Who has gone wants no answer.
+            let _ = sender.send(registry.and_then(|r| r.register(&subject, &schema, &is_wanted)));
+        };
+        std::thread::Builder::new()
+            .name("schema-registry".into())
+            .spawn(body)
+            .map_err(|e| Error::external("THREAD", format!("no thread can be started: {e}")))?;
+        Ok(Self { id, is_dropped })
+    }
+
+    /// The id, if it is known within this time.
+    fn wait(&self, time: Duration) -> Result<Option<u32>> {
+        match self.id.recv_timeout(time) {
+            Ok(id) => id.map(Some),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::internal(
+                "the thread that registers a schema has ended",
+            )),
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.is_dropped.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The longest that rows wait for the schema at once; the thread that registers it gives up sooner.
+const REGISTRATION_WAIT: Duration = Duration::from_secs(600);
 
 impl ConfluentEncoder {
     fn prefix(&mut self) -> Result<[u8; PREFIX_BYTES]> {
-        if let Some(prefix) = self.prefix {
-            return Ok(prefix);
-        }
-        let registry = Registry::new(&self.settings)?;
-        let id = registry.register(&self.subject, &self.text)?;
-        let [a, b, c, d] = id.to_be_bytes();
-        Ok(*self.prefix.insert([0, a, b, c, d]))
+        self.prepare(REGISTRATION_WAIT)?;
+        self.prefix.ok_or_else(|| {
+            let message = format!(
+                "subject '{}': the schema registry has not answered for {} s",
+                self.subject,
+                REGISTRATION_WAIT.as_secs()
+            );
+            Error::external("SCHEMA_REGISTRY", message).retryable()
+        })
     }
 }
 
 impl Encoder for ConfluentEncoder {
     fn encode_block(&mut self, _batch: &ChangelogBatch, _out: &mut Vec<u8>) -> Result<()> {
         Err(not_in_blocks(self.format))
+    }
+
+    fn prepare(&mut self, wait: Duration) -> Result<bool> {
+        if self.prefix.is_some() {
+            return Ok(true);
+        }
+        let registration = match self.registration.take() {
+            Some(registration) => registration,
+            None => Registration::start(
+                self.settings.clone(),
+                self.subject.clone(),
+                self.text.clone(),
+            )?,
+        };
+        match registration.wait(wait)? {
+            Some(id) => {
+                let [a, b, c, d] = id.to_be_bytes();
+                self.prefix = Some([0, a, b, c, d]);
+            }
+            None => self.registration = Some(registration),
+        }
+        Ok(self.prefix.is_some())
     }
 
     fn encode_messages(

@@ -15,6 +15,7 @@ mod program;
 mod read;
 mod registry;
 mod schema;
+mod schemas;
 mod write;
 
 use std::sync::Arc;

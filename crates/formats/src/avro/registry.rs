@@ -1,8 +1,8 @@
 //! A client of a schema registry with Confluent's interface.
 //!
-//! A schema is fetched once: whoever asks keeps what they got. A request takes at most
-//! [`Settings::timeout`], is tried again after failures that may pass, and goes on to the next
-//! address of the list.
+//! A request takes at most [`Settings::timeout`], goes on to the next address of the list, and is
+//! tried again after failures that may pass, each time later. Its thread waits meanwhile: see
+//! [`super::schemas`] for who asks on which thread.
 
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ use ureq::tls::{Certificate, ClientCert, PemItem, RootCerts, TlsConfig, parse_pe
 
 /// How long a request may take unless the options say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The waits before a request is tried again.
-const RETRY_DELAYS_MS: [u64; 2] = [100, 500];
+/// The waits before a request is tried again: six seconds, which outlast the restart of a registry
+/// behind a balancer.
+const RETRY_DELAYS_MS: [u64; 6] = [100, 200, 400, 800, 1600, 3200];
 /// An answer cannot be larger than this.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -193,9 +194,16 @@ impl Registry {
     /// The schema of this id, as JSON text.
     ///
     /// # Errors
-    /// A user error when there is none, an external one when the registry does not answer.
-    pub fn schema(&self, id: u32) -> Result<String> {
-        let answer = self.ask(&format!("schemas/ids/{id}"), None)?;
+    /// A user error when there is none, an external one when the registry does not answer, or
+    /// nobody wants to know any more.
+    pub fn schema(&self, id: u32, is_wanted: &dyn Fn() -> bool) -> Result<String> {
+        let path = format!("schemas/ids/{id}");
+        let answer = self.ask(&path, None, is_wanted, |status| match status {
+            404 => {
+                "; the schema was deleted, or the message was written with another registry than                  that of option 'url'"
+            }
+            _ => what_to_do(status),
+        })?;
         if let Some(kind) = answer.get("schemaType").and_then(Value::as_str)
             && kind != "AVRO"
         {
@@ -209,28 +217,46 @@ impl Registry {
     /// Registers a schema under a subject, unless it is there; its id.
     ///
     /// # Errors
-    /// A user error when the subject refuses it, an external one when the registry does not answer.
-    pub fn register(&self, subject: &str, schema: &str) -> Result<u32> {
+    /// A user error when the subject refuses it, an external one when the registry does not answer,
+    /// or nobody wants to know any more.
+    pub fn register(
+        &self,
+        subject: &str,
+        schema: &str,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<u32> {
         let body = json!({ "schema": schema }).to_string();
         let path = format!("subjects/{}/versions", encoded(subject));
-        let answer = self.ask(&path, Some(&body))?;
+        let answer = self.ask(&path, Some(&body), is_wanted, |status| match status {
+            409 | 422 => {
+                "; the schemas of the subject do not allow the table's: change the columns or the                  subject's compatibility, or choose another one with option 'subject'"
+            }
+            _ => what_to_do(status),
+        })?;
         let id = answer.get("id").and_then(Value::as_u64);
         id.and_then(|id| u32::try_from(id).ok())
             .ok_or_else(|| unexpected(&answer))
     }
 
-    fn ask(&self, path: &str, body: Option<&str>) -> Result<Value> {
+    /// `advice` says what to do about a status.
+    fn ask(
+        &self,
+        path: &str,
+        body: Option<&str>,
+        is_wanted: &dyn Fn() -> bool,
+        advice: fn(u16) -> &'static str,
+    ) -> Result<Value> {
         let mut delays = RETRY_DELAYS_MS.into_iter();
         loop {
             let mut last = None;
             for address in &self.addresses {
-                match self.ask_once(address, path, body) {
+                match self.ask_once(address, path, body, advice) {
                     Ok(answer) => return Ok(answer),
                     Err(failure) if !failure.may_pass => return Err(failure.error),
                     Err(failure) => last = Some(failure.error),
                 }
             }
-            match (delays.next(), last) {
+            match (delays.next().filter(|_| is_wanted()), last) {
                 (Some(delay), Some(_)) => wait(delay),
                 (_, Some(error)) => return Err(error),
                 (_, None) => return Err(Error::internal("a schema registry without address")),
@@ -243,6 +269,7 @@ impl Registry {
         address: &Address,
         path: &str,
         body: Option<&str>,
+        advice: fn(u16) -> &'static str,
     ) -> Result<Value, Failure> {
         let url = format!("{}/{path}", address.url);
         let authorization = address.authorization.as_deref();
@@ -267,16 +294,31 @@ impl Registry {
             error: unreachable_registry(&url, &error),
             may_pass: true,
         };
-        read_answer(&url, answer.map_err(failed)?)
+        read_answer(&url, answer.map_err(failed)?, advice)
     }
 }
 
 fn unreachable_registry(url: &str, error: &ureq::Error) -> Error {
-    let message = format!("the schema registry does not answer at {url}: {error}");
+    let message = format!(
+        "the schema registry does not answer at {url}: {error}; is it running, and is its address \
+         that of option 'url'?"
+    );
     Error::external("SCHEMA_REGISTRY", message).retryable()
 }
 
-fn read_answer(url: &str, mut answer: Response<ureq::Body>) -> Result<Value, Failure> {
+fn what_to_do(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "; look at the options 'basic-auth.user-info' and 'bearer-auth.token'",
+        404 => "; does option 'url' lead to a schema registry?",
+        _ => "",
+    }
+}
+
+fn read_answer(
+    url: &str,
+    mut answer: Response<ureq::Body>,
+    advice: fn(u16) -> &'static str,
+) -> Result<Value, Failure> {
     let status = answer.status().as_u16();
     let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES);
     let text = body.read_to_string().map_err(|error| Failure {
@@ -291,7 +333,8 @@ fn read_answer(url: &str, mut answer: Response<ureq::Body>) -> Result<Value, Fai
         .get("message")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let message = format!("the schema registry refuses {url}: status {status} {what}");
+    let advice = advice(status);
+    let message = format!("the schema registry refuses {url}: status {status} {what}{advice}");
     let may_pass = status == 429 || status >= 500;
     Err(Failure {
         error: match may_pass {

@@ -5,7 +5,7 @@ use arrow::buffer::Buffer;
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{Schema, SchemaRef};
 use flott_core::changelog::{ChangelogBatch, RowKind};
-use flott_core::format::{DecodeRequest, Decoder, Rejected};
+use flott_core::format::{DecodeRequest, Decoder, Lookahead, Rejected};
 use flott_core::{Error, Result};
 use regex::Regex;
 
@@ -350,6 +350,10 @@ impl Decoder for ChangeDecoder {
             [] => Ok(()),
             _ => self.inner.decode_message(message),
         }
+    }
+
+    fn lookahead(&self) -> Option<Box<dyn Lookahead>> {
+        self.inner.lookahead()
     }
 
     fn num_rows(&self) -> usize {

@@ -42,11 +42,21 @@ impl TestRegistry {
         Self { url, known }
     }
 
+    /// How often it was asked.
+    pub fn num_requests(&self) -> usize {
+        self.known.lock().unwrap().requests.len()
+    }
+
+    /// Without user and password.
+    pub fn address(&self) -> String {
+        self.url.replace("u:p@", "")
+    }
+
     /// Options that lead to it, and others.
     pub fn options(&self, more: &[(&str, &str)]) -> flott_core::options::Options {
-        let mut all = super::options(more);
-        all.set("url", &self.url);
-        all
+        let url = [("url", self.url.as_str())];
+        let more = more.iter().chain(&url);
+        more.map(|(k, v)| (k.to_string(), v.to_string())).collect()
     }
 }
 

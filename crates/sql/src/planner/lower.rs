@@ -219,7 +219,13 @@ impl<'a> Lowering<'a> {
             inputs,
             schema: schema.clone(),
             parallelism,
+            idle_timeout_ms: None,
         })
+    }
+
+    /// How long a source may be silent before it holds watermarks back no more, in ms.
+    pub fn set_idle_timeout(&mut self, source: NodeId, timeout_ms: Option<i64>) {
+        self.graph.nodes[source].idle_timeout_ms = timeout_ms;
     }
 
     /// The label's hash; of several nodes with the same one, the later add a hash of what they

@@ -93,6 +93,7 @@ impl PlannedQuery {
             }],
             schema: self.schema,
             parallelism,
+            idle_timeout_ms: None,
         });
         graph
     }

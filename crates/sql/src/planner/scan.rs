@@ -136,6 +136,8 @@ impl Lowering<'_> {
             &schema,
             parallelism,
         );
+        let idle_timeout_ms = self.idle_timeout_ms(node)?;
+        self.set_idle_timeout(id, idle_timeout_ms);
         let stream = Stream {
             identity,
             node: id,

@@ -95,7 +95,9 @@ impl Lowering<'_> {
         Ok(interval.map_or(DEFAULT_EMIT_INTERVAL_MS, |i| i.as_millis() as i64))
     }
 
-    fn idle_timeout_ms(&self, scan: &Scan) -> Result<Option<i64>> {
+    /// How long a source, or one of its splits, may be silent before it holds watermarks back no
+    /// more, in ms; `None` for ever, which is Flink's default.
+    pub(super) fn idle_timeout_ms(&self, scan: &Scan) -> Result<Option<i64>> {
         let of_table = scan.options.duration(&IDLE_TIMEOUT)?;
         let of_all = self.context.config.duration(&SOURCE_IDLE_TIMEOUT)?;
         let timeout_ms = of_table.or(of_all).map(|t| t.as_millis() as i64);

@@ -114,6 +114,7 @@ impl SourceReader for ValuesReader {
             match self.context.splits.next_split(self.context.subtask)? {
                 SplitPoll::Split(split) => self.position = Some(position_of(&split)),
                 SplitPoll::PendingUntil(at) => return Ok(SourcePoll::PendingUntil(at)),
+                SplitPoll::NoneUntil(at) => return Ok(SourcePoll::IdleUntil(at)),
                 SplitPoll::End => return Ok(SourcePoll::End),
             }
         }

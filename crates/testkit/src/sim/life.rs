@@ -324,7 +324,6 @@ fn process(fate: &Fate, attempts: &Arc<Attempts>, last_error: &mut Option<Error>
         options: JobOptions {
             parallelism: 1 + (world.draw() % 3) as usize,
             clock: attempts.clock.clone(),
-            idle_timeout_ms: None,
             invariant_checks: true,
             checkpoint_listener: Some(attempts.clone()),
             ..JobOptions::default()

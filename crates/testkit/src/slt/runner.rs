@@ -203,7 +203,6 @@ impl Runner {
             parallelism,
             clock: self.clock.clone(),
             invariant_checks: true,
-            idle_timeout_ms: None,
             attempt_id: self.attempt_id(),
             // Nothing fits into memory, and nothing waits longer than its batch.
             spill: self.cell.disk.then(|| SpillConfig {
