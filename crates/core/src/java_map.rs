@@ -3,24 +3,44 @@
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::*;
 
-/// The smallest table of a `java.util.HashMap`; it doubles when three quarters are filled.
-const MIN_TABLE: usize = 16;
+/// The table of a `java.util.HashMap`: it doubles when more than three quarters are filled.
+#[derive(Debug, Clone, Copy)]
+pub struct JavaTable {
+    num_buckets: usize,
+}
+
+impl JavaTable {
+    /// Of a map that was made without a capacity and has so many entries.
+    pub fn of(num_entries: usize) -> Self {
+        Self::with_room_for(16, num_entries)
+    }
+
+    /// Of a map that was made with this capacity.
+    pub fn with_room_for(capacity: usize, num_entries: usize) -> Self {
+        let mut num_buckets = capacity.max(1).next_power_of_two();
+        while num_entries > num_buckets * 3 / 4 {
+            num_buckets *= 2;
+        }
+        Self { num_buckets }
+    }
+
+    /// Entries come by bucket, and within one as they were inserted.
+    pub fn bucket(self, hash: i32) -> usize {
+        (hash as u32 ^ (hash as u32 >> 16)) as usize & (self.num_buckets - 1)
+    }
+}
 
 /// Puts the positions of distinct keys, given in the order of their insertion, into the order in
 /// which a `java.util.HashMap` of Flink's internal values gives them. Keys of other types than
 /// character strings, integers, booleans, DOUBLE and DATE are left as they are. `text_hash` is the
 /// hash of strings: [`binary_string_hash`] or [`string_hash`].
 pub fn sort_as_java_map(keys: &dyn Array, positions: &mut [usize], text_hash: fn(&str) -> i32) {
-    let mut table = MIN_TABLE;
-    while positions.len() * 4 > table * 3 {
-        table *= 2;
-    }
-    let bucket = |hash: i32| ((hash as u32 ^ (hash as u32 >> 16)) as usize) & (table - 1);
+    let table = JavaTable::of(positions.len());
     if let Some(hash) = hash_of(keys, text_hash) {
         // Stable: entries of a bucket stay in the order of insertion.
         positions.sort_by_key(|&p| match keys.is_null(p) {
             true => 0,
-            false => bucket(hash(p)),
+            false => table.bucket(hash(p)),
         });
     }
 }

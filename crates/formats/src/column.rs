@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::take;
 use arrow::datatypes::*;
 use flott_core::changelog::ChangelogBatch;
+use flott_core::java_map::{binary_string_hash, sort_as_java_map};
 use flott_core::types::{DataType as FlinkType, LogicalType};
 use flott_core::{Error, Result};
 
@@ -531,14 +533,30 @@ fn finish_rows(column: &mut Rows) -> Result<ArrayRef> {
     )?))
 }
 
+/// Keys and values with each map's entries in the order in which Flink has them, whose maps are
+/// Java's when they are read.
+fn in_java_order(offsets: &[i32], keys: ArrayRef, values: ArrayRef) -> Result<[ArrayRef; 2]> {
+    if offsets.windows(2).all(|ends| ends[1] - ends[0] < 2) {
+        return Ok([keys, values]);
+    }
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    for ends in offsets.windows(2) {
+        let entries = &mut order[ends[0] as usize..ends[1] as usize];
+        sort_as_java_map(&keys, entries, binary_string_hash);
+    }
+    let order = UInt32Array::from_iter_values(order.into_iter().map(|p| p as u32));
+    Ok([take(&keys, &order, None)?, take(&values, &order, None)?])
+}
+
 fn finish_maps(column: &mut Maps) -> Result<ArrayRef> {
     let keys = column.keys.finish()?;
     let values = column.values.finish()?;
     let DataType::Struct(fields) = column.entries.data_type().clone() else {
         return Err(Error::internal("the entries of a map are not a struct"));
     };
-    let entries = StructArray::try_new(fields, vec![keys, values], None)?;
     let offsets = std::mem::replace(&mut column.offsets, vec![0]);
+    let [keys, values] = in_java_order(&offsets, keys, values)?;
+    let entries = StructArray::try_new(fields, vec![keys, values], None)?;
     Ok(Arc::new(MapArray::try_new(
         column.entries.clone(),
         OffsetBuffer::new(offsets.into()),

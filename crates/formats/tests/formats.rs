@@ -481,7 +481,7 @@ fn debezium_says_where_a_change_comes_from() {
     let change = r#"{"before":{"id":1},"after":{"id":2},"op":"u","ts_ms":1589362330904,"source":{"db":"d","table":"t","ts_ms":1589362330000}}"#;
     let text = decode_metadata("debezium-json", &[], &wanted, change).unwrap();
     let of_change =
-        "t|2020-05-13T09:32:10.904Z|{db: d, table: t, ts_ms: 1589362330000}|2020-05-13T09:32:10Z|";
+        "t|2020-05-13T09:32:10.904Z|{db: d, ts_ms: 1589362330000, table: t}|2020-05-13T09:32:10Z|";
     assert_eq!(text, format!("-U 1|{of_change}|\n+U 2|{of_change}|\n"));
     let with_schema = format!(r#"{{"schema":{{"type":"struct"}},"payload":{change}}}"#);
     let pairs = [("schema-include", "true")];

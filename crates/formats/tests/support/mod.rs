@@ -12,6 +12,7 @@ use arrow::datatypes::*;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use flott_core::changelog::ChangelogBatch;
 use flott_core::format::{DecodeRequest, EncodeRequest, FileInput, FileScan, FormatFactory};
+use flott_core::java_map::{binary_string_hash, sort_as_java_map};
 use flott_core::options::Options;
 use flott_core::schema::{Column, Schema};
 use flott_core::source::FieldPath;
@@ -357,8 +358,14 @@ fn random_offsets(random: &mut Random, valid: &[bool]) -> (OffsetBuffer<i32>, us
 
 fn random_map(random: &mut Random, valid: &[bool], value: &FlinkType, arrow: DataType) -> ArrayRef {
     let (offsets, total) = random_offsets(random, valid);
-    // Keys that differ within a map.
+    // Keys that differ within a map, in the order in which decoders leave them.
     let keys: StringViewArray = (0..total).map(|i| Some(format!("key {i}"))).collect();
+    let mut order: Vec<usize> = (0..total).collect();
+    for ends in offsets.windows(2) {
+        let entries = &mut order[ends[0] as usize..ends[1] as usize];
+        sort_as_java_map(&keys, entries, binary_string_hash);
+    }
+    let keys: StringViewArray = order.iter().map(|&i| Some(keys.value(i))).collect();
     let values = random_array(random, value, total);
     let DataType::Map(entries, _) = arrow else {
         panic!("a map that is no map");

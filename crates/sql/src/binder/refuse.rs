@@ -31,14 +31,16 @@ pub(super) fn refuse_nulls(exprs: &[&Expr]) -> Result<()> {
 /// A NULL without a type is an argument only where the other arguments say its type; the parser
 /// writes some of JSON functions' own.
 pub(super) fn refuse_null_arguments(name: &str, args: &[Expr]) -> Result<()> {
-    let is_taken = match name {
-        "COALESCE" => !args.iter().all(is_bare_null),
-        "NULLIF" => !args.first().is_some_and(is_bare_null),
-        "ARRAY" | "MAP" | "TYPEOF" | "JSON_ARRAY" | "JSON_VALUE" | "JSON_QUERY" | "JSON_EXISTS" => {
-            true
-        }
-        _ => false,
-    };
+    let is_taken =
+        match name {
+            "COALESCE" => !args.iter().all(is_bare_null),
+            "NULLIF" => !args.first().is_some_and(is_bare_null),
+            "ARRAY_CONTAINS" | "ARRAY_POSITION" | "ARRAY_APPEND" | "ARRAY_PREPEND"
+            | "ARRAY_REMOVE" => !args.first().is_some_and(is_bare_null),
+            "ARRAY" | "MAP" | "TYPEOF" | "JSON_ARRAY" | "JSON_VALUE" | "JSON_QUERY"
+            | "JSON_EXISTS" => true,
+            _ => false,
+        };
     match is_taken {
         true => Ok(()),
         false => refuse_nulls(&args.iter().collect::<Vec<_>>()),

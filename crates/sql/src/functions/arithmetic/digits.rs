@@ -89,13 +89,14 @@ fn bind_unhex(c: &BindContext<'_>) -> Result<BoundFunction> {
     ))
 }
 
-/// An odd number of digits stands for a first byte of one digit.
+/// Of an odd number of digits the first has to be one, and stands for a byte of zero, as in Flink.
 fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |b: &u8| char::from(*b).to_digit(16).map(|d| d as u8);
     let (odd, pairs) = digits.split_at(digits.len() % 2);
     let mut bytes = Vec::with_capacity(digits.len().div_ceil(2));
     if let Some(first) = odd.first() {
-        bytes.push(digit(first)?);
+        digit(first)?;
+        bytes.push(0);
     }
     for pair in pairs.chunks_exact(2) {
         bytes.push(digit(&pair[0])? << 4 | digit(&pair[1])?);

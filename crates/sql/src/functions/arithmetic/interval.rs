@@ -56,14 +56,13 @@ pub fn bind_operator(
     }
 }
 
-/// The type of a date or time moved by an interval.
-pub fn moved_type(time: &LogicalType, interval: &Argument) -> LogicalType {
+/// The type of a date or time moved by an interval. A date stays one: the hours of an interval are
+/// lost on it.
+fn moved_type(time: &LogicalType, interval: &Argument) -> LogicalType {
     let millis = interval.literal.as_ref().and_then(scalar_integer);
     let is_months = *interval.logical() == LogicalType::IntervalYearMonth;
     let is_within = |unit: i64| is_months || millis.is_none_or(|ms| ms % unit == 0);
     match time {
-        LogicalType::Date if !is_within(1000) => LogicalType::Timestamp(3),
-        LogicalType::Date if !is_within(MILLIS_PER_DAY) => LogicalType::Timestamp(0),
         LogicalType::Timestamp(p) if !is_within(1000) => LogicalType::Timestamp(*p.max(&3)),
         LogicalType::TimestampLtz(p) if !is_within(1000) => LogicalType::TimestampLtz(*p.max(&3)),
         other => other.clone(),

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, UInt64Array};
-use arrow::compute::take;
-use flott_core::java_map::{sort_as_java_map, string_hash};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
 use flott_core::types::{DataType, LogicalType, RowField};
 use flott_core::{Error, Result};
 
@@ -50,7 +48,7 @@ function!(
     Collection,
     "MAP_UNION(map1, map2, ...)",
     "The entries of all maps; of equal keys the last counts. NULL when any map is NULL.",
-    [("MAP_UNION(MAP['a', 1, 'b', 2], MAP['b', 3])", "{a=1, b=3}")],
+    [("MAP_UNION(MAP['a', 1, 'b', 2], MAP['b', 3])", "{b=3, a=1}")],
     bind_union
 );
 
@@ -156,12 +154,12 @@ fn union(args: &Args, key: &DataType, value: &DataType) -> Result<ArrayRef> {
             continue;
         };
         kept.clear();
-        for (source, range) in ranges.into_iter().enumerate() {
+        // From the last map to the first, as Flink has the entries: the first of a key counts.
+        for (source, range) in ranges.into_iter().enumerate().rev() {
             for index in range {
                 let key = keys[source].row(index);
-                match kept.iter_mut().find(|(s, i)| keys[*s].row(*i) == key) {
-                    Some(place) => *place = (source, index),
-                    None => kept.push((source, index)),
+                if kept.iter().all(|(s, i)| keys[*s].row(*i) != key) {
+                    kept.push((source, index));
                 }
             }
         }
@@ -169,30 +167,7 @@ fn union(args: &Args, key: &DataType, value: &DataType) -> Result<ArrayRef> {
             .for_each(|(source, index)| gather.pick(*source, *index));
         gather.end_row();
     }
-    in_java_order(&gather.finish_map(key, value)?)
-}
-
-/// The maps with their entries in the order in which Flink shows them.
-fn in_java_order(maps: &ArrayRef) -> Result<ArrayRef> {
-    let maps = maps.as_map();
-    let mut order: Vec<usize> = (0..maps.keys().len()).collect();
-    for bounds in maps.offsets().windows(2) {
-        let row = bounds[0] as usize..bounds[1] as usize;
-        sort_as_java_map(maps.keys(), &mut order[row], string_hash);
-    }
-    let order = UInt64Array::from_iter_values(order.into_iter().map(|p| p as u64));
-    let entries = take(maps.entries(), &order, None)?;
-    let (field, is_sorted) = match maps.data_type() {
-        arrow::datatypes::DataType::Map(field, is_sorted) => (field.clone(), *is_sorted),
-        other => return Err(Error::internal(format!("{other} is no map"))),
-    };
-    Ok(Arc::new(MapArray::try_new(
-        field,
-        maps.offsets().clone(),
-        entries.as_struct().clone(),
-        maps.nulls().cloned(),
-        is_sorted,
-    )?))
+    gather.finish_map(key, value)
 }
 
 fn bind_from_arrays(ctx: &BindContext<'_>) -> Result<BoundFunction> {

@@ -214,7 +214,7 @@ fn maps_are_taken_apart_and_put_together() {
     assert_eq!(show("MAP_VALUES", &[ab()]), "[1, 2]");
     assert_eq!(show("MAP_ENTRIES", &[ab()]), "[(a, 1), (b, 2)]");
     let bc = map([string("b"), int(3), string("c"), int(4)]);
-    assert_eq!(show("MAP_UNION", &[ab(), bc]), "{a=1, b=3, c=4}");
+    assert_eq!(show("MAP_UNION", &[ab(), bc]), "{b=3, c=4, a=1}");
     let keys = || texts([Some("x"), Some("y")]);
     assert_eq!(
         show("MAP_FROM_ARRAYS", &[keys(), ints([Some(1), None])]),

@@ -47,6 +47,11 @@ pub fn write_json(
         }
         LogicalType::Timestamp(_) | LogicalType::TimestampLtz(_) => {
             let text = text_of(array, row, logical)?.replace(' ', "T");
+            // No more of the fraction than there is.
+            let text = match text.contains('.') {
+                true => text.trim_end_matches('0').trim_end_matches('.'),
+                false => &text,
+            };
             let zone = matches!(logical, LogicalType::TimestampLtz(_));
             write_string(&format!("{text}{}", if zone { "Z" } else { "" }), out);
         }

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use arrow::array::ArrayRef;
 use datafusion_common::ScalarValue;
 use flott_core::Result;
+use flott_core::java_map::binary_string_hash;
+use flott_core::text::number::write_double;
 use flott_core::text::{TextOptions, format_value};
 use flott_core::types::{DataType, LogicalType};
 
@@ -68,9 +70,18 @@ fn print_rows(args: &Args, types: &[DataType], options: &TextOptions) -> Result<
 enum Value {
     Null,
     Bool(bool),
-    Integer(i64),
+    /// A number of so many bits.
+    Integer(i64, u32),
     Float(f64),
     Text(String),
+    /// What has no conversion but to text.
+    Other(String),
+}
+
+impl Value {
+    fn integer<T: Into<i64>>(value: T) -> Self {
+        Self::Integer(value.into(), size_of::<T>() as u32 * 8)
+    }
 }
 
 fn value_at(
@@ -84,22 +95,41 @@ fn value_at(
     }
     Ok(match scalar_at(array, row)? {
         ScalarValue::Boolean(Some(value)) => Value::Bool(value),
-        ScalarValue::Int8(Some(value)) => Value::Integer(value.into()),
-        ScalarValue::Int16(Some(value)) => Value::Integer(value.into()),
-        ScalarValue::Int32(Some(value)) => Value::Integer(value.into()),
-        ScalarValue::Int64(Some(value)) => Value::Integer(value),
+        ScalarValue::Int8(Some(value)) => Value::integer(value),
+        ScalarValue::Int16(Some(value)) => Value::integer(value),
+        ScalarValue::Int32(Some(value)) => Value::integer(value),
+        ScalarValue::Int64(Some(value)) => Value::integer(value),
+        // Flink hands over its own values: days, and milliseconds.
+        ScalarValue::Date32(Some(days)) => Value::integer(days),
+        ScalarValue::Time32Millisecond(Some(millis)) => Value::integer(millis),
         ScalarValue::Float32(Some(value)) => Value::Float(value.into()),
         ScalarValue::Float64(Some(value)) => Value::Float(value),
-        ScalarValue::Decimal128(Some(value), _, scale) => {
-            Value::Float(value as f64 / 10f64.powi(scale.into()))
-        }
         ScalarValue::Utf8View(Some(value)) => Value::Text(value),
         _ => {
             let mut text = String::new();
             format_value(array, row, &data_type.logical, options, &mut text)?;
-            Value::Text(text)
+            Value::Other(match &data_type.logical {
+                LogicalType::Timestamp(_) | LogicalType::TimestampLtz(_) => java_time(&text),
+                _ => text,
+            })
         }
     })
+}
+
+/// `2024-01-02 03:04:00.500` as Java writes it: without seconds where they are 0, and with
+/// thousandths, millionths or billionths of them.
+fn java_time(text: &str) -> String {
+    let (moment, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let moment = moment.replace(' ', "T");
+    if !fraction.is_empty() {
+        let width = fraction.len().next_multiple_of(3);
+        return format!("{moment}.{fraction:0<width$}");
+    }
+    moment
+        .strip_suffix(":00")
+        .map(String::from)
+        .unwrap_or(moment)
 }
 
 /// What stands between `%` and the conversion.
@@ -194,22 +224,26 @@ fn pad(text: &str, spec: &Spec, out: &mut String) {
 /// `None` when the conversion does not take such a value.
 fn convert(value: &Value, conversion: char, spec: &Spec) -> Option<String> {
     let text = match (conversion.to_ascii_lowercase(), value) {
-        ('b', Value::Null) => "false".to_string(),
-        ('b', Value::Bool(value)) => value.to_string(),
-        ('b', _) => "true".to_string(),
+        ('b', Value::Null) => cut("false", spec),
+        ('b', Value::Bool(value)) => cut(&value.to_string(), spec),
+        ('b', _) => cut("true", spec),
+        ('s' | 'h' | 'f' | 'e' | 'g', Value::Null) => cut("null", spec),
         (_, Value::Null) => "null".to_string(),
-        ('s', value) => {
-            let text = plain(value);
-            text.chars()
-                .take(spec.precision.unwrap_or(usize::MAX))
-                .collect()
+        ('s', value) => cut(&plain(value), spec),
+        ('h', value) => cut(&format!("{:x}", hash(value)?), spec),
+        ('c', Value::Integer(code, _)) => char::from_u32(u32::try_from(*code).ok()?)?.to_string(),
+        ('d', Value::Integer(value, _)) => {
+            signed(*value < 0, &value.unsigned_abs().to_string(), spec)
         }
-        ('c', Value::Integer(code)) => char::from_u32(u32::try_from(*code).ok()?)?.to_string(),
-        ('d', Value::Integer(value)) => signed(*value < 0, &value.unsigned_abs().to_string(), spec),
-        ('x', Value::Integer(value)) => radix(format!("{value:x}"), "0x", spec),
-        ('o', Value::Integer(value)) => radix(format!("{value:o}"), "0", spec),
+        ('x', Value::Integer(value, bits)) => {
+            radix(format!("{:x}", own_bits(*value, *bits)), "0x", spec)
+        }
+        ('o', Value::Integer(value, bits)) => {
+            radix(format!("{:o}", own_bits(*value, *bits)), "0", spec)
+        }
         ('f', Value::Float(value)) => float(*value, spec),
         ('e', Value::Float(value)) => exponent(*value, spec),
+        ('g', Value::Float(value)) => general(*value, spec),
         _ => return None,
     };
     Some(if conversion.is_ascii_uppercase() {
@@ -219,19 +253,66 @@ fn convert(value: &Value, conversion: char, spec: &Spec) -> Option<String> {
     })
 }
 
+/// No more characters than the precision says.
+fn cut(text: &str, spec: &Spec) -> String {
+    text.chars()
+        .take(spec.precision.unwrap_or(usize::MAX))
+        .collect()
+}
+
+/// The bits of a number of a type of so many.
+fn own_bits(value: i64, bits: u32) -> u64 {
+    value as u64 & (u64::MAX >> (64 - bits))
+}
+
+/// The hash of Flink's value.
+fn hash(value: &Value) -> Option<i32> {
+    let long = |bits: u64| (bits ^ (bits >> 32)) as i32;
+    Some(match value {
+        Value::Bool(value) => {
+            if *value {
+                1231
+            } else {
+                1237
+            }
+        }
+        Value::Integer(value, 64) => long(*value as u64),
+        Value::Integer(value, _) => *value as i32,
+        Value::Float(value) => long(value.to_bits()),
+        Value::Text(text) => binary_string_hash(text),
+        Value::Null | Value::Other(_) => return None,
+    })
+}
+
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "null".to_string(),
         Value::Bool(value) => value.to_string(),
-        Value::Integer(value) => value.to_string(),
+        Value::Integer(value, _) => value.to_string(),
         Value::Float(value) => {
-            let mut text = value.to_string();
-            if value.is_finite() && !text.contains('.') {
-                text.push_str(".0");
-            }
+            let mut text = String::new();
+            write_double(*value, &mut text);
             text
         }
-        Value::Text(text) => text.clone(),
+        Value::Text(text) | Value::Other(text) => text.clone(),
+    }
+}
+
+/// As `%f` where that takes few digits, otherwise as `%e`; the precision counts all digits.
+fn general(value: f64, spec: &Spec) -> String {
+    let precision = spec.precision.unwrap_or(6).max(1);
+    let rounded = format!("{:.*e}", precision - 1, value.abs());
+    let place = rounded.split_once('e').and_then(|(_, e)| e.parse().ok());
+    let place: i32 = if value == 0.0 { 0 } else { place.unwrap_or(0) };
+    let digits_behind = precision as i32 - 1 - place;
+    let with = |precision: usize| Spec {
+        precision: Some(precision),
+        flags: spec.flags.clone(),
+        ..*spec
+    };
+    match (-4..precision as i32).contains(&place) {
+        true => float(value, &with(digits_behind.max(0) as usize)),
+        false => exponent(value, &with(precision - 1)),
     }
 }
 
@@ -338,7 +419,22 @@ mod tests {
         assert_eq!(one("%X 100%%", int(255)).as_deref(), Some("FF 100%"));
         assert_eq!(one("%s", boolean(true)).as_deref(), Some("true"));
         assert_eq!(one("%.2s|", text("äbc")).as_deref(), Some("äb|"));
-        assert_eq!(one("%s", text(None)).as_deref(), Some("null"));
+        assert_eq!(one("%s %1$.2s", text(None)).as_deref(), Some("null nu"));
+        assert_eq!(
+            one("%x %1$o", int(-5)).as_deref(),
+            Some("fffffffb 37777777773")
+        );
+        assert_eq!(one("%h", text("hello")).as_deref(), Some("c3e28528"));
+        assert_eq!(one("%s", double(1e20)).as_deref(), Some("1.0E20"));
+        let general = |value| one("%g", double(value));
+        assert_eq!(general(-0.05).as_deref(), Some("-0.0500000"));
+        assert_eq!(general(0.0).as_deref(), Some("0.00000"));
+        assert_eq!(general(1e-10).as_deref(), Some("1.00000e-10"));
+        assert_eq!(java_time("2024-01-02 03:04:00.000"), "2024-01-02T03:04");
+        assert_eq!(
+            java_time("2024-01-02 03:04:05.6780"),
+            "2024-01-02T03:04:05.678"
+        );
     }
 
     #[test]

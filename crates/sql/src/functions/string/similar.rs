@@ -72,7 +72,7 @@ fn not_constant() -> Error {
 }
 
 fn compile(pattern: &str, escape: Option<char>) -> Result<Regex> {
-    let regex = format!("(?s)^(?:{})$", to_regex(pattern, escape)?);
+    let regex = format!("^(?:{})$", to_regex(pattern, escape)?);
     java::compile(&regex).map_err(|error| error.into_error(pattern))
 }
 
@@ -94,9 +94,10 @@ fn to_regex(pattern: &str, escape: Option<char>) -> Result<String> {
         }
         match c {
             '_' if !in_class => regex.push('.'),
-            '%' if !in_class => regex.push_str(".*"),
-            // No wildcards in SIMILAR TO.
-            '.' | '^' | '$' | '\\' if !in_class => {
+            '%' if !in_class => regex.push_str("(?s:.*)"),
+            // A dot stands for any character but the end of a line, which the standard does not
+            // say and Flink does.
+            '$' | '\\' if !in_class => {
                 regex.push('\\');
                 regex.push(c);
             }
@@ -121,9 +122,11 @@ mod tests {
         assert_eq!(similar("abc", "a"), Some(false));
         assert_eq!(similar("abc", "%(b|d)%"), Some(true));
         assert_eq!(similar("abc", "(b|c)%"), Some(false));
-        assert_eq!(similar("aaa\n", "a{2,3}_"), Some(true));
+        assert_eq!(similar("aaa\n", "a{2,3}_"), Some(false));
         assert_eq!(similar("a.c", "a.c"), Some(true));
-        assert_eq!(similar("abc", "a.c"), Some(false));
+        assert_eq!(similar("abc", "a.c"), Some(true));
+        assert_eq!(similar("a\nc", "a.c"), Some(false));
+        assert_eq!(similar("a\nc", "a%"), Some(true));
         assert_eq!(similar("x1", "[a-z][0-9]"), Some(true));
         assert_eq!(call_bool(&SIMILAR_TO, &[text(None), text("a")]), None);
         let args = [text("a%"), text("a!%"), text("!")];

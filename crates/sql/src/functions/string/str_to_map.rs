@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringViewBuilder};
 use flott_core::Result;
+use flott_core::java_map::{JavaTable, string_hash};
 use flott_core::types::LogicalType;
 
 use super::regexp::pattern::{Patterns, java_split};
@@ -60,7 +61,8 @@ fn str_to_map(args: &Args) -> Result<ArrayRef> {
         };
         let pairs = java_split(pair_patterns.required(pair_delimiter)?, text);
         let value_pattern = value_patterns.required(value_delimiter)?;
-        let entries = entries(&pairs, value_pattern);
+        let mut entries = entries(&pairs, value_pattern);
+        sort_entries(&mut entries, pairs.len());
         for (key, value) in &entries {
             keys.append_value(key);
             values.append_option(*value);
@@ -92,6 +94,12 @@ fn entries<'a>(pairs: &[&'a str], delimiter: &regex::Regex) -> Vec<(&'a str, Opt
     entries
 }
 
+/// Into the order of the hash map that Flink makes for so many pairs.
+fn sort_entries(entries: &mut [(&str, Option<&str>)], num_pairs: usize) {
+    let table = JavaTable::with_room_for(num_pairs, entries.len());
+    entries.sort_by_cached_key(|(key, _)| table.bucket(string_hash(key)));
+}
+
 #[cfg(test)]
 mod tests {
     use arrow::array::{Array, AsArray};
@@ -115,7 +123,7 @@ mod tests {
         );
         assert_eq!(
             texts(maps.as_map().keys()),
-            [Some("a"), Some(""), Some("b")]
+            [Some(""), Some("a"), Some("b")]
         );
     }
 }

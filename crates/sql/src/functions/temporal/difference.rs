@@ -148,22 +148,24 @@ fn difference(from: i64, to: i64, unit: Unit, step: i64) -> i64 {
     months_between(from, to, per_day) / unit.months().unwrap_or(1)
 }
 
-/// The whole months from one value to another, as Calcite counts them: a month is over on the same
-/// day of the next one, or on its last day.
+/// The months from one value to another, as Calcite counts them: of the days alone first, and one
+/// less where the last day is the same in both months but its time is earlier.
 fn months_between(from: i64, to: i64, per_day: i64) -> i64 {
-    if to < from {
-        return -months_between(to, from, per_day);
-    }
     let (from_day, to_day) = (from.div_euclid(per_day), to.div_euclid(per_day));
+    let months = months_between_days(from_day, to_day);
+    let is_early = to.rem_euclid(per_day) < from.rem_euclid(per_day);
+    months - i64::from(is_early && add_months(from_day, months) == to_day)
+}
+
+/// A month is over on the same day of the next one, or on its last day.
+fn months_between_days(from: i64, to: i64) -> i64 {
+    if to < from {
+        return -months_between_days(to, from);
+    }
     // No month has more than 31 days: the estimate is never too large.
-    let mut months = (to_day - from_day) / 31;
-    while add_months(from_day, months + 1) <= to_day {
+    let mut months = (to - from) / 31;
+    while add_months(from, months) < to && add_months(from, months + 1) <= to {
         months += 1;
     }
-    let is_early = to.rem_euclid(per_day) < from.rem_euclid(per_day);
-    if add_months(from_day, months) == to_day && is_early {
-        months - 1
-    } else {
-        months
-    }
+    months
 }

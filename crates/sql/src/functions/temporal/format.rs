@@ -200,6 +200,8 @@ fn bind_from_unixtime(c: &BindContext<'_>) -> Result<BoundFunction> {
             let Some((seconds, pattern)) = seconds.get(row).zip(patterns.get(row)) else {
                 return Ok(false);
             };
+            // In milliseconds, which wrap around as in Java.
+            let seconds = seconds.wrapping_mul(1000).div_euclid(1000);
             cache
                 .get(pattern)?
                 .format(zone.to_local(seconds, 1), 0, out);
@@ -398,6 +400,9 @@ fn bind_to_ltz(c: &BindContext<'_>) -> Result<BoundFunction> {
     Ok(BoundFunction::new(types, returned, kernel))
 }
 
+/// The points in time that TO_TIMESTAMP_LTZ gives: the years 0 to 9999.
+const SHOWN_MILLIS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
+
 fn number_to_ltz(args: &Args, is_exact: bool) -> Result<ArrayRef> {
     let precisions = (args.len() > 1)
         .then(|| args.column::<Int32Type>(1))
@@ -436,7 +441,9 @@ fn number_to_ltz(args: &Args, is_exact: bool) -> Result<ArrayRef> {
                 Ok(pair.map(|(number, scale)| (number * scale as f64) as i64))
             })?
         };
-    retype_i64(millis.as_primitive(), &LogicalType::TimestampLtz(3))
+    let millis: &Int64Array = millis.as_primitive();
+    let millis = millis.unary_opt(|millis| SHOWN_MILLIS.contains(&millis).then_some(millis));
+    retype_i64(&millis, &LogicalType::TimestampLtz(3))
 }
 
 fn bind_convert_tz(c: &BindContext<'_>) -> Result<BoundFunction> {

@@ -85,10 +85,21 @@ fn round_value(value: i64, unit: Unit, is_up: bool, per_day: i64) -> i64 {
     }
     let days = value.div_euclid(per_day);
     let start = start_of(days, unit);
-    if is_up && start * per_day < value {
+    if is_up && !is_start(start, days, unit) {
         return start_after(start, unit) * per_day;
     }
     start * per_day
+}
+
+/// Whether CEIL leaves a day as it is. Flink asks the day alone, so that a time on the unit's first
+/// day is rounded down; of quarters it knows the first in a year only, and of longer units none.
+fn is_start(start: i64, days: i64, unit: Unit) -> bool {
+    let is_first = start == days;
+    match unit {
+        Unit::Quarter => is_first && civil_from_days(days).month == 1,
+        Unit::Decade | Unit::Century | Unit::Millennium => false,
+        _ => is_first,
+    }
 }
 
 /// The day on which the unit that holds a day begins; weeks begin on Sunday.
