@@ -20,8 +20,8 @@ use crate::options::Options;
 use crate::source::Waker;
 
 pub use crate::snapshot::{
-    RowsReader, StateContent, StatePart, StateRows, StateScope, StateSnapshot, StateTable,
-    StoredRows,
+    PackedReader, RowsReader, StateBatch, StateContent, StatePart, StateRows, StateScope,
+    StateSnapshot, StateTable, StoredRows,
 };
 
 /// Where an operator stands and what it may use.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
@@ -78,6 +79,25 @@ pub enum StatePart {
 /// An iterator over batches.
 pub type RowsReader<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>;
 
+/// An iterator over batches that may be packed.
+pub type PackedReader<'a> = Box<dyn Iterator<Item = Result<StateBatch>> + Send + 'a>;
+
+/// Rows of a table: in columns, or packed, each in one piece as its operator keeps it
+/// (`flott_state::rows`). Either way the first columns are those that say which row it is.
+#[derive(Debug, Clone)]
+pub struct StateBatch {
+    /// Of packed rows the columns before the row's own, then its bytes (`BinaryView`).
+    pub rows: RecordBatch,
+    /// Of packed rows: the table's columns.
+    pub packed: Option<SchemaRef>,
+}
+
+impl From<RecordBatch> for StateBatch {
+    fn from(rows: RecordBatch) -> Self {
+        Self { rows, packed: None }
+    }
+}
+
 /// Rows that are read from where they lie, as often as asked. They do not change.
 pub trait StoredRows: fmt::Debug + Send + Sync {
     /// How many rows there are, or somewhat more than there are.
@@ -91,6 +111,24 @@ pub trait StoredRows: fmt::Debug + Send + Sync {
     /// # Errors
     /// They cannot be opened; the reader's items say that they cannot be read.
     fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>>;
+
+    /// As [`StoredRows::read`]; rows that are packed come as they are.
+    ///
+    /// # Errors
+    /// As [`StoredRows::read`].
+    fn read_packed(&self, key_groups: Option<&Range<usize>>) -> Result<PackedReader<'_>> {
+        let batches = self.read(key_groups)?;
+        Ok(Box::new(batches.map(|batch| batch.map(StateBatch::from))))
+    }
+
+    /// They will be read next: who has them far away may begin to fetch them.
+    fn prepare(&self, _key_groups: Option<&Range<usize>>) {}
+
+    /// Whether nothing was said of these rows in earlier snapshots, except of such that are gone or
+    /// replaced: who reads a chain need not remember them.
+    fn are_new(&self) -> bool {
+        false
+    }
 
     /// Whether each row is known by a number of its own, so that hardly any is said twice.
     fn numbers_rows(&self) -> bool {
@@ -188,6 +226,35 @@ impl StateRows {
     }
 }
 
+impl StateRows {
+    /// As [`StateRows::read_groups`]; rows that are packed come as they are.
+    pub fn read_packed_groups(&self, key_groups: Option<Range<usize>>) -> PackedReader<'_> {
+        let parts = self.parts.iter();
+        Box::new(parts.flat_map(move |part| part.read_packed(key_groups.as_ref())))
+    }
+}
+
+impl StatePart {
+    /// The rows, which may be packed; those of other key groups may be left out.
+    pub fn read_packed(&self, key_groups: Option<&Range<usize>>) -> PackedReader<'_> {
+        match self {
+            Self::Batch(batch) => Box::new(std::iter::once(Ok(batch.clone().into()))),
+            Self::Stored(rows) => match rows.read_packed(key_groups) {
+                Ok(reader) => reader,
+                Err(error) => Box::new(std::iter::once(Err(error))),
+            },
+        }
+    }
+
+    /// Whether all of its rows are new; see [`StoredRows::are_new`].
+    pub fn is_new(&self) -> bool {
+        match self {
+            Self::Batch(_) => false,
+            Self::Stored(rows) => rows.are_new(),
+        }
+    }
+}
+
 impl StoredRows for StateRows {
     fn num_rows(&self) -> usize {
         self.num_rows()
@@ -199,6 +266,14 @@ impl StoredRows for StateRows {
 
     fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
         Ok(self.read_groups(key_groups.cloned()))
+    }
+
+    fn read_packed(&self, key_groups: Option<&Range<usize>>) -> Result<PackedReader<'_>> {
+        Ok(self.read_packed_groups(key_groups.cloned()))
+    }
+
+    fn are_new(&self) -> bool {
+        self.parts.iter().all(StatePart::is_new)
     }
 
     fn as_any(&self) -> &dyn std::any::Any {
@@ -321,6 +396,21 @@ impl StateSnapshot {
         };
         match table.rows() {
             Ok(rows) => Box::new(rows.read().filter(has_rows)),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+}
+
+impl StateSnapshot {
+    /// As [`StateSnapshot::table`]; rows that are packed come as they are.
+    pub fn packed_table(&self, name: &str) -> PackedReader<'_> {
+        let Some(table) = self.tables.iter().find(|t| t.name == name) else {
+            return Box::new(std::iter::empty());
+        };
+        let has_rows =
+            |batch: &Result<StateBatch>| batch.as_ref().map_or(true, |b| b.rows.num_rows() > 0);
+        match table.rows() {
+            Ok(rows) => Box::new(rows.read_packed_groups(None).filter(has_rows)),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use flott_core::key_group::key_groups_of;
 use flott_core::operator::{
-    RowsReader, StateContent, StatePart, StateRows, StateScope, StateSnapshot, StateTable,
-    StoredRows,
+    PackedReader, RowsReader, StateContent, StatePart, StateRows, StateScope, StateSnapshot,
+    StateTable, StoredRows,
 };
 use flott_core::{Error, Result};
 
@@ -22,8 +22,10 @@ mod compaction;
 mod merge;
 mod part;
 
+use crate::rows::unpacked;
 use merge::{Merge, Stage};
 pub use part::KeyGroupRows;
+
 /// The name of a key's second column when it numbers rows: numbers from 0 to 2⁴⁸ - 1, so that one
 /// word holds them and the key group. Few rows of such a table are ever said twice.
 pub const ROW_ID: &str = "row_id";
@@ -128,11 +130,22 @@ impl TableChain {
 
     /// The rows of these key groups as the newest layers say, in no order.
     pub fn rows(&self, key_groups: Range<usize>) -> RowsReader<'_> {
+        unpacked(self.packed_rows(key_groups))
+    }
+
+    /// As [`TableChain::rows`]; rows that are packed come as they are.
+    pub fn packed_rows(&self, key_groups: Range<usize>) -> PackedReader<'_> {
         let mut stages = VecDeque::new();
         for (age, layer) in self.layers.iter().rev().enumerate() {
             let is_oldest = age + 1 == self.layers.len();
-            let rows = layer.upserts.read_groups(Some(key_groups.clone()));
-            stages.push_back(Stage::Rows(rows, is_oldest));
+            let parts = layer.upserts.parts();
+            let older = &self.layers[..self.layers.len() - 1 - age];
+            let first_of_older = older.iter().rev().find_map(|l| l.upserts.parts().first());
+            for (number, part) in parts.iter().enumerate() {
+                let next = parts.get(number + 1).or(first_of_older);
+                let rows = read_part(part, next, key_groups.clone());
+                stages.push_back(Stage::Rows(rows, is_oldest || part.is_new()));
+            }
             let keys = layer.deletes.read_groups(Some(key_groups.clone()));
             stages.push_back(Stage::Deleted(keys));
             stages.push_back(Stage::Replaced(&layer.replaced));
@@ -147,6 +160,11 @@ impl TableChain {
             seen: None,
             groups: Vec::new(),
         })
+    }
+
+    /// Whether no layer says anything of rows that a layer below this chain knows.
+    pub(crate) fn are_rows_new(&self) -> bool {
+        self.layers.iter().all(|l| l.upserts.are_new())
     }
 
     /// Puts whole rows, as [`TableChain::rows`] of all key groups gave them, in the layers' place.
@@ -187,6 +205,23 @@ impl TableChain {
     }
 }
 
+/// The rows of one part, opened when the first is asked for; those of other key groups may be left
+/// out. The next part is made ready meanwhile.
+fn read_part<'a>(
+    part: &'a StatePart,
+    next: Option<&'a StatePart>,
+    key_groups: Range<usize>,
+) -> PackedReader<'a> {
+    let parts = std::iter::once(part);
+    Box::new(parts.flat_map(move |part| {
+        let rows = part.read_packed(Some(&key_groups));
+        if let Some(StatePart::Stored(next)) = next {
+            next.prepare(Some(&key_groups));
+        }
+        rows
+    }))
+}
+
 /// In memory what is merged when it is read; the rest as it is.
 fn copied(rows: &StateRows) -> Result<StateRows> {
     let is_merging = |part: &StatePart| match part {
@@ -210,6 +245,10 @@ impl StoredRows for TableChain {
 
     fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
         Ok(self.rows(key_groups.cloned().unwrap_or(0..self.num_key_groups)))
+    }
+
+    fn read_packed(&self, key_groups: Option<&Range<usize>>) -> Result<PackedReader<'_>> {
+        Ok(self.packed_rows(key_groups.cloned().unwrap_or(0..self.num_key_groups)))
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

@@ -6,6 +6,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt16Type;
+use flott_core::operator::StateBatch;
 use flott_core::{Error, Result};
 
 /// The rows of these key groups.
@@ -14,6 +15,14 @@ use flott_core::{Error, Result};
 /// A defect: rows that do not begin with a key group.
 pub fn rows_of_groups(batch: &RecordBatch, groups: &Range<usize>) -> Result<RecordBatch> {
     rows_of(batch, |group| groups.contains(&group))
+}
+
+/// As [`rows_of_groups`], also of packed rows.
+pub(crate) fn packed_of_groups(batch: StateBatch, groups: &Range<usize>) -> Result<StateBatch> {
+    Ok(StateBatch {
+        rows: rows_of_groups(&batch.rows, groups)?,
+        packed: batch.packed,
+    })
 }
 
 /// The rows of the key groups that `is_wanted` says.

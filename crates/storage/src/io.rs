@@ -69,6 +69,21 @@ pub fn wait_for_blocking<T: Send + 'static>(
     outcome
 }
 
+/// Starts work that waits for disks on a thread beside; its result comes through the channel.
+///
+/// # Errors
+/// The runtime cannot be started.
+pub fn start_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<Receiver<T>> {
+    let (done, result) = sync_channel(1);
+    runtime()?.spawn_blocking(move || {
+        // Nobody waits any more: the result is not needed.
+        let _ = done.send(work());
+    });
+    Ok(result)
+}
+
 /// Does work that gives items, on a thread beside, so many items ahead of who takes them. The work is
 /// told `false` when nobody takes any more.
 ///

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use flott_core::{Error, Result};
 use object_store::path::Path;
 
+use crate::direct;
 use crate::io::wait_for_blocking;
 
 /// Files are written by so many threads at a time.
@@ -60,6 +61,27 @@ impl LocalFolder {
                 fs::rename(&temporary, file).map_err(|e| failed(file, &e))
             })
         })?;
+        Self::sync(&folders)
+    }
+
+    /// Writes one file, and gives the folders that hold a new name then: they have to be forced to
+    /// the disk, by [`LocalFolder::sync`], before the file counts as written.
+    ///
+    /// # Errors
+    /// An external error that names the file.
+    pub fn put_unsynced(&self, path: &Path, bytes: &[u8]) -> Result<Vec<PathBuf>> {
+        let file = self.file(path);
+        let folders = make_folder(&self.root, &file)?;
+        let temporary = write_temporary(&file, bytes)?;
+        fs::rename(&temporary, &file).map_err(|e| failed(&file, &e))?;
+        Ok(folders)
+    }
+
+    /// Forces the names in these folders to the disk.
+    ///
+    /// # Errors
+    /// An external error that names the folder.
+    pub fn sync(folders: &BTreeSet<PathBuf>) -> Result<()> {
         folders.iter().try_for_each(|folder| sync_folder(folder))
     }
 
@@ -176,7 +198,7 @@ fn write_temporary(file: &FilePath, bytes: &[u8]) -> Result<PathBuf> {
             }
             Err(error) => return Err(failed(&temporary, &error)),
         };
-        let written = open.write_all(bytes).and_then(|()| open.sync_data());
+        let written = write_whole(&temporary, &mut open, bytes);
         if let Err(error) = written {
             // What is there is not whole.
             let _ = fs::remove_file(&temporary);
@@ -184,6 +206,17 @@ fn write_temporary(file: &FilePath, bytes: &[u8]) -> Result<PathBuf> {
         }
         return Ok(temporary);
     }
+}
+
+fn write_whole(file: &FilePath, open: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    if bytes.len() >= direct::MIN_DIRECT_BYTES {
+        let num_written = direct::write(file, bytes)?;
+        open.seek(SeekFrom::Start(num_written as u64))?;
+        open.write_all(&bytes[num_written..])?;
+    } else {
+        open.write_all(bytes)?;
+    }
+    open.sync_data()
 }
 
 fn sync_folder(folder: &FilePath) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
 use flott_core::options::{OptionDef, OptionType, Options};
@@ -15,7 +16,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
-use crate::io::wait_for;
+use crate::io::{start, wait_for};
 use crate::local::LocalFolder;
 
 /// Requests to a store at the same time, for one call.
@@ -201,6 +202,11 @@ impl StoragePlace {
         format!("{}/{name}", self.name)
     }
 
+    /// Where objects are on a local disk: its folder.
+    pub(crate) fn local(&self) -> Option<&LocalFolder> {
+        self.local.as_ref()
+    }
+
     pub(crate) fn multipart(&self) -> Result<Arc<dyn MultipartStore>> {
         self.multipart.clone().ok_or_else(|| {
             let message = format!("{self} has no uploads in parts");
@@ -287,6 +293,16 @@ impl StoragePlace {
     /// # Errors
     /// The store's.
     pub fn get(&self, name: &str) -> Result<Option<Bytes>> {
+        let bytes = self.start_get(name)?.recv();
+        bytes.map_err(|_| Error::internal("a storage call ended without a result"))?
+    }
+
+    /// Begins to get an object's bytes, as [`StoragePlace::get`] gives them; they come through the
+    /// channel.
+    ///
+    /// # Errors
+    /// The runtime for storage cannot be started.
+    pub fn start_get(&self, name: &str) -> Result<Receiver<Result<Option<Bytes>>>> {
         let (store, path, full) = (self.store.clone(), self.path(name), self.full_name(name));
         let get = async move {
             let bytes = match store.get(&path).await {
@@ -299,7 +315,7 @@ impl StoragePlace {
                 Err(error) => Err(failed(&full, &error)),
             }
         };
-        wait_for(get)?
+        start(get)
     }
 
     /// A piece of an object.

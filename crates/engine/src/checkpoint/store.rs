@@ -94,6 +94,7 @@ impl StoreTask {
             place: store.place(),
             name: &name,
             inline_bytes: storage.inline_bytes,
+            is_canonical: false,
         });
         for (&node, chain) in &mut self.chains {
             chain.mark_compaction();
@@ -152,6 +153,7 @@ impl StoreTask {
             place,
             name: &name,
             inline_bytes,
+            is_canonical: true,
         });
         for (&node, chain) in &self.chains {
             self.manifest.operators[node].tables = chain.store_whole(&mut writer)?;

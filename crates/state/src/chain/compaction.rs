@@ -5,20 +5,25 @@
 //! lie over one another. Numbered rows ([`super::ROW_ID`]) are mostly said once: merging them brings
 //! something only when many are gone. Besides, a chain has a bounded number of layers: when it gets
 //! too long, neighbours that are small together become one, so that a big old layer is not written
-//! again for the sake of small new ones.
+//! again for the sake of small new ones. Big layers of numbered rows are left as they are as long as
+//! the manifest does not get too long: one more of them costs a reader nothing.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use flott_core::Result;
-use flott_core::operator::{RowsReader, StatePart, StateRows, StoredRows};
+use flott_core::operator::{PackedReader, RowsReader, StatePart, StateRows, StoredRows};
 
 use super::{Layer, ROW_ID, TableChain};
 
 /// The most layers of a chain.
 const MAX_LAYERS: usize = 64;
+/// The most layers of numbered rows.
+const MAX_NUMBERED_LAYERS: usize = 1_024;
 /// So many neighbours become one when there are more.
 const NUM_MERGED: usize = 32;
+/// Neighbours of numbered rows that have more bytes are not merged before there are too many.
+const MAX_MERGED_BYTES: usize = 128 << 20;
 
 /// Layers as one, merged when they are read.
 #[derive(Debug)]
@@ -35,6 +40,14 @@ impl StoredRows for Merged {
 
     fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
         self.0.read(key_groups)
+    }
+
+    fn read_packed(&self, key_groups: Option<&Range<usize>>) -> Result<PackedReader<'_>> {
+        self.0.read_packed(key_groups)
+    }
+
+    fn are_new(&self) -> bool {
+        self.0.are_rows_new()
     }
 
     fn numbers_rows(&self) -> bool {
@@ -106,7 +119,13 @@ impl TableChain {
         };
         match is_outgrown {
             true => Some(0..layers.len()),
-            false if layers.len() > MAX_LAYERS => Some(cheapest(layers)),
+            false if layers.len() > MAX_LAYERS => {
+                let (range, size_bytes) = cheapest(layers);
+                let is_kept = self.numbers_rows()
+                    && layers.len() <= MAX_NUMBERED_LAYERS
+                    && size_bytes > MAX_MERGED_BYTES;
+                (!is_kept).then_some(range)
+            }
             false => None,
         }
     }
@@ -145,11 +164,11 @@ impl TableChain {
     }
 }
 
-/// The neighbours that are the smallest together.
-fn cheapest(layers: &[Layer]) -> Range<usize> {
+/// The neighbours that are the smallest together, and their bytes.
+fn cheapest(layers: &[Layer]) -> (Range<usize>, usize) {
     let sizes: Vec<usize> = layers.iter().map(Layer::size_bytes).collect();
     let sums = sizes.windows(NUM_MERGED).map(|w| w.iter().sum::<usize>());
     let first = sums.enumerate().min_by_key(|(_, sum)| *sum);
-    let first = first.map_or(0, |(first, _)| first);
-    first..(first + NUM_MERGED).min(layers.len())
+    let (first, size_bytes) = first.unwrap_or((0, 0));
+    (first..(first + NUM_MERGED).min(layers.len()), size_bytes)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Int64Type, UInt16Type};
-use flott_core::operator::RowsReader;
+use flott_core::operator::{PackedReader, RowsReader, StateBatch};
 use flott_core::{Error, Result};
 
 use super::ROW_ID;
@@ -16,8 +16,8 @@ use crate::key_groups::rows_of;
 
 /// One step of the way from the newest layer to the oldest.
 pub(super) enum Stage<'a> {
-    /// Whether they are the oldest layer's: their keys need not be remembered.
-    Rows(RowsReader<'a>, bool),
+    /// Whether older layers say nothing of them: their keys need not be remembered.
+    Rows(PackedReader<'a>, bool),
     Deleted(RowsReader<'a>),
     Replaced(&'a [Range<usize>]),
 }
@@ -73,17 +73,23 @@ impl Merge<'_> {
     }
 
     /// The next batch, which may be empty; `None` when this stage has no more.
-    fn step(&mut self, stage: &mut Stage<'_>) -> Result<Option<RecordBatch>> {
+    fn step(&mut self, stage: &mut Stage<'_>) -> Result<Option<StateBatch>> {
         match stage {
-            Stage::Rows(rows, is_oldest) => match rows.next() {
+            Stage::Rows(rows, are_new) => match rows.next() {
                 None => Ok(None),
-                Some(batch) => self.unseen(&batch?, !*is_oldest).map(Some),
+                Some(batch) => {
+                    let batch = batch?;
+                    Ok(Some(StateBatch {
+                        rows: self.unseen(&batch.rows, !*are_new)?,
+                        packed: batch.packed,
+                    }))
+                }
             },
             Stage::Deleted(keys) => match keys.next() {
                 None => Ok(None),
                 Some(batch) => {
                     let keys = self.unseen(&batch?, true)?;
-                    Ok(Some(keys.slice(0, 0)))
+                    Ok(Some(keys.slice(0, 0).into()))
                 }
             },
             Stage::Replaced(replaced) => {
@@ -99,7 +105,7 @@ impl Merge<'_> {
 }
 
 impl Iterator for Merge<'_> {
-    type Item = Result<RecordBatch>;
+    type Item = Result<StateBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(mut stage) = self.stages.pop_front() {
@@ -107,7 +113,7 @@ impl Iterator for Merge<'_> {
                 Ok(None) => {}
                 Ok(Some(batch)) => {
                     self.stages.push_front(stage);
-                    if batch.num_rows() > 0 {
+                    if batch.rows.num_rows() > 0 {
                         return Some(Ok(batch));
                     }
                 }

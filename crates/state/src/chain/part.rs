@@ -4,17 +4,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use arrow::array::RecordBatch;
-use flott_core::operator::{RowsReader, StateRows, StoredRows};
+use flott_core::operator::{PackedReader, RowsReader, StateBatch, StateRows, StoredRows};
 use flott_core::{Error, Result};
 use flott_storage::io;
 
-use crate::key_groups::rows_of_groups;
+use crate::key_groups::packed_of_groups;
+use crate::rows::unpack;
 
 /// Rows of at least so many bytes are read ahead.
 pub(super) const READ_AHEAD_BYTES: usize = 4 << 20;
 /// So many batches ahead.
-const NUM_AHEAD: usize = 4;
+const NUM_AHEAD: usize = 16;
 
 /// Only the rows of some key groups of others. Many rows are read ahead, on a thread beside: who
 /// restores them works meanwhile.
@@ -34,6 +34,42 @@ impl KeyGroupRows {
         let rows: Arc<dyn StoredRows> = Arc::new(self);
         rows.into()
     }
+
+    /// The batches of these key groups, each turned on the thread that reads.
+    fn open<T: Send + 'static>(
+        &self,
+        key_groups: Option<&Range<usize>>,
+        turn: fn(StateBatch) -> Result<T>,
+    ) -> Result<Box<dyn Iterator<Item = Result<T>> + Send + '_>> {
+        let groups = match key_groups {
+            Some(wanted) => wanted.start.max(self.groups.start)..wanted.end.min(self.groups.end),
+            None => self.groups.clone(),
+        };
+        if groups.is_empty() {
+            // Chains of chains, as after many restores, would be read in vain many times over.
+            return Ok(Box::new(std::iter::empty()));
+        }
+        if self.size_bytes() < READ_AHEAD_BYTES {
+            let rows = self.rows.read_packed(Some(&groups))?;
+            return Ok(Box::new(
+                rows.map(move |batch| turn(packed_of_groups(batch?, &groups)?)),
+            ));
+        }
+        let rows = self.rows.clone();
+        let ahead = io::read_ahead(NUM_AHEAD, move |take| {
+            match rows.read_packed(Some(&groups)) {
+                Ok(batches) => {
+                    let mut batches = batches.map(|b| turn(packed_of_groups(b?, &groups)?));
+                    if !batches.all(|batch| take(Some(batch))) {
+                        return;
+                    }
+                }
+                Err(error) => drop(take(Some(Err(error)))),
+            }
+            take(None);
+        })?;
+        Ok(Box::new(Ahead(Some(ahead))))
+    }
 }
 
 impl StoredRows for KeyGroupRows {
@@ -46,34 +82,15 @@ impl StoredRows for KeyGroupRows {
     }
 
     fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
-        let groups = match key_groups {
-            Some(wanted) => wanted.start.max(self.groups.start)..wanted.end.min(self.groups.end),
-            None => self.groups.clone(),
-        };
-        if groups.is_empty() {
-            // Chains of chains, as after many restores, would be read in vain many times over.
-            return Ok(Box::new(std::iter::empty()));
-        }
-        if self.size_bytes() < READ_AHEAD_BYTES {
-            let rows = self.rows.read(Some(&groups))?;
-            return Ok(Box::new(rows.map(move |batch| {
-                batch.and_then(|b| rows_of_groups(&b, &groups))
-            })));
-        }
-        let rows = self.rows.clone();
-        let ahead = io::read_ahead(NUM_AHEAD, move |take| {
-            match rows.read(Some(&groups)) {
-                Ok(batches) => {
-                    let mut batches = batches.map(|b| rows_of_groups(&b?, &groups));
-                    if !batches.all(|batch| take(Some(batch))) {
-                        return;
-                    }
-                }
-                Err(error) => drop(take(Some(Err(error)))),
-            }
-            take(None);
-        })?;
-        Ok(Box::new(Ahead(Some(ahead))))
+        self.open(key_groups, unpack)
+    }
+
+    fn read_packed(&self, key_groups: Option<&Range<usize>>) -> Result<PackedReader<'_>> {
+        self.open(key_groups, Ok)
+    }
+
+    fn are_new(&self) -> bool {
+        self.rows.are_new()
     }
 
     fn as_any(&self) -> &dyn std::any::Any {
@@ -82,10 +99,10 @@ impl StoredRows for KeyGroupRows {
 }
 
 /// Batches that are read ahead; `None` is their end.
-struct Ahead(Option<Receiver<Option<Result<RecordBatch>>>>);
+struct Ahead<T>(Option<Receiver<Option<Result<T>>>>);
 
-impl Iterator for Ahead {
-    type Item = Result<RecordBatch>;
+impl<T> Iterator for Ahead<T> {
+    type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.0.as_ref()?.recv() {

@@ -104,11 +104,8 @@ impl OperatorChain {
             let rows = |files: &[FileManifest]| -> StateRows {
                 let mut rows = StateRows::default();
                 for file in files {
-                    rows.push_stored(Arc::new(StoredFile {
-                        place: place.clone(),
-                        file: file.clone(),
-                        schema: schema.clone(),
-                    }));
+                    let file = StoredFile::new(place, file.clone(), schema.clone());
+                    rows.push_stored(Arc::new(file));
                 }
                 rows
             };
@@ -240,6 +237,7 @@ mod tests {
             place,
             name: &name,
             inline_bytes: inline,
+            is_canonical: false,
         });
         let tables = chain.store(&mut writer).unwrap();
         (tables, writer.written_bytes)
@@ -278,6 +276,7 @@ mod tests {
                 place: &savepoint,
                 name: &name,
                 inline_bytes: 0,
+                is_canonical: true,
             });
             let tables = again.store_whole(&mut writer).unwrap();
             let keyed = tables.iter().find(|t| t.name == "t").unwrap();

@@ -185,6 +185,9 @@ pub struct FileManifest {
     /// The least and the greatest key group of a keyed table's rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_groups: Option<(u16, u16)>,
+    /// No older layer says anything of these rows, except of such that are gone or replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_new: bool,
 }
 
 /// [`StateScope`] in a manifest.
@@ -352,6 +355,7 @@ pub(crate) mod tests {
             size_bytes: 100,
             memory_bytes: 200,
             key_groups: Some((0, 127)),
+            is_new: false,
         };
         let layer = LayerManifest {
             replaced: vec![(0, 128)],

@@ -4,6 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`state_file`] | state rows as bytes: magic, version, Arrow IPC, checksum |
+//! | `packed_file` | state files of packed rows |
 //! | [`stored`] | rows that lie in state files, read when they are needed |
 //! | [`manifest`] | what a checkpoint consists of, as text with a checksum |
 //! | [`checkpoints`] | the checkpoints of one job: attempts, manifests, retention, clean-up |
@@ -16,6 +17,7 @@ mod chain_files;
 pub mod checkpoints;
 pub mod fault;
 pub mod manifest;
+mod packed_file;
 pub mod state_file;
 pub mod stored;
 

@@ -1,8 +1,10 @@
 //! State rows as bytes.
 //!
 //! ```text
-//! magic "FLOTTSTA" · version u32 · Arrow IPC stream (LZ4) · length u64 · checksum u64
+//! magic "FLOTTSTA" · version u32 = 1 · Arrow IPC stream (LZ4) · length u64 · checksum u64
 //! ```
+//!
+//! That is how columns lie in files; packed rows have version 2 ([`super::packed_file`]).
 //!
 //! Numbers are little endian. The length is that of everything before it, the checksum XXH3 of
 //! everything before itself: a file that was cut short or changed is recognized.
@@ -15,12 +17,16 @@ use arrow_ipc::CompressionType;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use bytes::Bytes;
+use flott_core::operator::PackedReader;
 use flott_core::{Error, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
-const MAGIC: &[u8; 8] = b"FLOTTSTA";
+use super::packed_file;
+use crate::rows;
+
+pub(super) const MAGIC: &[u8; 8] = b"FLOTTSTA";
 const VERSION: u32 = 1;
-const HEAD: usize = 12;
+pub(super) const HEAD: usize = 12;
 const TAIL: usize = 16;
 
 /// The bytes of a state file with these rows.
@@ -39,26 +45,37 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Bytes> {
     }
     writer.finish()?;
     drop(writer);
+    Ok(end(bytes))
+}
+
+/// A whole file of what lies before its end.
+pub(super) fn end(mut bytes: Vec<u8>) -> Bytes {
     let length = bytes.len() as u64;
     bytes.extend_from_slice(&length.to_le_bytes());
     let checksum = xxh3_64(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
-    Ok(bytes.into())
+    bytes.into()
 }
 
-/// The rows of a state file; `name` is what messages call it.
+/// The rows of a state file, which messages call `name`; those that are packed come as they are. The
+/// whole file has been verified then, but for what the checksum cannot know.
 ///
 /// # Errors
 /// An external error that says what is wrong with the file.
-pub fn decode(name: &str, bytes: &Bytes) -> Result<Vec<RecordBatch>> {
-    let data = verified(name, bytes)?;
-    let reader = StreamReader::try_new(Cursor::new(data), None)?;
-    let batches = reader.collect::<Result<Vec<_>, _>>();
-    batches.map_err(|e| corrupt(name, &format!("its rows cannot be read ({e})")))
+pub fn decode_packed(name: &str, bytes: &Bytes) -> Result<PackedReader<'static>> {
+    let (version, data) = verified(name, bytes)?;
+    if version == rows::FORMAT_VERSION {
+        return packed_file::decode(name, bytes.slice(..bytes.len() - TAIL));
+    }
+    let unreadable = |e| corrupt(name, &format!("its rows cannot be read ({e})"));
+    let reader = StreamReader::try_new(Cursor::new(data), None).map_err(unreadable)?;
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    let batches = batches.into_iter().map(|batch| Ok(batch.into()));
+    Ok(Box::new(batches))
 }
 
-/// The part of a state file between head and tail.
-fn verified<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
+/// The version of a state file, and the part between head and tail.
+fn verified<'a>(name: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8])> {
     if bytes.len() < HEAD + TAIL {
         return Err(corrupt(
             name,
@@ -80,18 +97,19 @@ fn verified<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
         return Err(corrupt(name, "its checksum is wrong"));
     }
     let version = u32::from_le_bytes([data[8], data[9], data[10], data[11]]);
-    if version != VERSION {
+    if ![VERSION, rows::FORMAT_VERSION].contains(&version) {
         return Err(Error::user(
             "STATE_VERSION",
             format!(
-                "{name} has version {version} of the format, this binary reads {VERSION}; use the binary that wrote it"
+                "{name} has version {version} of the format, this binary reads {VERSION} and {}; use the binary that wrote it",
+                rows::FORMAT_VERSION
             ),
         ));
     }
-    Ok(&data[HEAD..])
+    Ok((version, &data[HEAD..]))
 }
 
-fn number(bytes: &[u8]) -> u64 {
+pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b))
 }
 
@@ -128,6 +146,7 @@ mod tests {
     use arrow::array::{ArrayRef, Int64Array, StringViewArray};
 
     use super::*;
+    use crate::rows::unpacked;
 
     fn file() -> (RecordBatch, Bytes) {
         let columns: Vec<(&str, ArrayRef)> = vec![
@@ -147,6 +166,10 @@ mod tests {
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let bytes = encode(&batch.schema(), &[batch.clone(), batch.slice(1, 1)]).unwrap();
         (batch, bytes)
+    }
+
+    fn decode(name: &str, bytes: &Bytes) -> Result<Vec<RecordBatch>> {
+        unpacked(decode_packed(name, bytes)?).collect()
     }
 
     #[test]

@@ -3,23 +3,29 @@
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Schema, UInt16Type};
+use arrow::datatypes::{Schema, SchemaRef, UInt16Type};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use flott_core::Result;
-use flott_core::operator::{RowsReader, StatePart, StateRows, StateScope, StoredRows};
-use flott_storage::StoragePlace;
+use flott_core::operator::{
+    PackedReader, RowsReader, StateBatch, StatePart, StateRows, StateScope, StoredRows,
+};
+use flott_storage::{Puts, StoragePlace};
+use parking_lot::Mutex;
 
 use super::manifest::{Blob, FileManifest};
-use super::state_file::{decode, encode, missing};
+use super::packed_file::PackedEncoder;
+use super::state_file::{decode_packed, encode, missing};
 use crate::chain::ROW_ID;
+use crate::rows::{PackedRows, unpack, unpacked};
 
 /// Rows of more bytes than this are parted into several files.
 const MAX_FILE_BYTES: usize = 64 << 20;
-/// Encoded bytes that wait to be written, at most about.
-const MAX_WAITING_BYTES: usize = 128 << 20;
+/// The same for packed rows, which are written while the next ones are collected.
+const MAX_PACKED_FILE_BYTES: usize = 32 << 20;
 
 /// A state file.
 #[derive(Debug, Clone)]
@@ -29,9 +35,34 @@ pub struct StoredFile {
     pub file: FileManifest,
     /// The columns, for people.
     pub schema: Arc<str>,
+    ahead: Ahead,
 }
 
+/// The bytes of a file that is being read already, for the next who wants them.
+#[derive(Debug, Clone, Default)]
+struct Ahead(Arc<Mutex<Option<Receiver<Result<Option<Bytes>>>>>>);
+
 impl StoredFile {
+    /// A file of this place; nothing is read yet.
+    pub fn new(place: &StoragePlace, file: FileManifest, schema: Arc<str>) -> Self {
+        Self {
+            place: place.clone(),
+            file,
+            schema,
+            ahead: Ahead::default(),
+        }
+    }
+
+    /// Whether rows of these key groups may be in the file.
+    fn has_groups(&self, key_groups: Option<&Range<usize>>) -> bool {
+        match (key_groups, self.file.key_groups) {
+            (Some(wanted), Some((least, greatest))) => {
+                wanted.start <= usize::from(greatest) && usize::from(least) < wanted.end
+            }
+            _ => true,
+        }
+    }
+
     /// What messages call the file.
     pub fn name(&self) -> String {
         match self.file.path.is_empty() {
@@ -48,7 +79,11 @@ impl StoredFile {
         if self.file.path.is_empty() {
             return Ok(self.file.inline.0.clone());
         }
-        let bytes = self.place.get(&self.file.path)?;
+        let ahead = self.ahead.0.lock().take();
+        let bytes = match ahead.and_then(|bytes| bytes.recv().ok()) {
+            Some(bytes) => bytes?,
+            None => self.place.get(&self.file.path)?,
+        };
         bytes.ok_or_else(|| missing(&self.name()))
     }
 }
@@ -63,13 +98,29 @@ impl StoredRows for StoredFile {
     }
 
     fn read(&self, key_groups: Option<&Range<usize>>) -> Result<RowsReader<'_>> {
-        if let (Some(wanted), Some((least, greatest))) = (key_groups, self.file.key_groups)
-            && (wanted.end <= usize::from(least) || usize::from(greatest) < wanted.start)
-        {
-            return Ok(Box::new(std::iter::empty()));
+        Ok(unpacked(self.read_packed(key_groups)?))
+    }
+
+    fn read_packed(&self, key_groups: Option<&Range<usize>>) -> Result<PackedReader<'_>> {
+        match self.has_groups(key_groups) {
+            true => decode_packed(&self.name(), &self.bytes()?),
+            false => Ok(Box::new(std::iter::empty())),
         }
-        let batches = decode(&self.name(), &self.bytes()?)?;
-        Ok(Box::new(batches.into_iter().map(Ok)))
+    }
+
+    fn prepare(&self, key_groups: Option<&Range<usize>>) {
+        if self.file.size_bytes < MIN_AHEAD_BYTES
+            || self.file.path.is_empty()
+            || !self.has_groups(key_groups)
+        {
+            return;
+        }
+        // What cannot be begun now is an error when the rows are read.
+        *self.ahead.0.lock() = self.place.start_get(&self.file.path).ok();
+    }
+
+    fn are_new(&self) -> bool {
+        self.file.is_new
     }
 
     fn numbers_rows(&self) -> bool {
@@ -82,6 +133,9 @@ impl StoredRows for StoredFile {
     }
 }
 
+/// Smaller files are not read ahead.
+const MIN_AHEAD_BYTES: u64 = 1 << 20;
+
 /// Where new files go and what they are called.
 pub struct FileTarget<'a> {
     pub place: &'a StoragePlace,
@@ -89,26 +143,86 @@ pub struct FileTarget<'a> {
     pub name: &'a dyn Fn(u64) -> String,
     /// Encoded rows of at most so many bytes stay in the manifest.
     pub inline_bytes: usize,
+    /// All rows are written in columns, which every tool reads, also those that are packed.
+    pub is_canonical: bool,
 }
 
 /// Writes rows into files, and counts.
 pub struct FileWriter<'a> {
     target: FileTarget<'a>,
     next_number: u64,
-    waiting: Vec<(String, Bytes)>,
-    waiting_bytes: usize,
+    puts: Puts,
     /// Bytes of new files and inline rows.
     pub written_bytes: u64,
     pub num_files: u64,
 }
 
+/// The rows of the next file.
+#[derive(Default)]
+struct NextFile {
+    /// What they all are.
+    is_new: bool,
+    batches: Vec<RecordBatch>,
+    /// Of the batches.
+    size_bytes: usize,
+    packed: Option<PackedEncoder>,
+    /// About how many bytes of packed rows will come.
+    expected_bytes: usize,
+    key_groups: Option<(u16, u16)>,
+}
+
+/// The bytes of a file, and what the manifest says of it.
+struct Encoded {
+    bytes: Bytes,
+    schema: SchemaRef,
+    num_rows: usize,
+    memory_bytes: usize,
+}
+
+impl NextFile {
+    /// Whether it can take these rows in.
+    fn takes(&self, batch: &StateBatch) -> bool {
+        match (&self.packed, &batch.packed) {
+            (Some(packed), Some(schema)) => packed.schema() == schema,
+            (Some(_), None) => false,
+            (None, Some(_)) => self.batches.is_empty(),
+            (None, None) => true,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let packed = self.packed.as_ref().map_or(0, PackedEncoder::size_bytes);
+        self.size_bytes > MAX_FILE_BYTES || packed > MAX_PACKED_FILE_BYTES
+    }
+
+    fn encode(&mut self) -> Result<Option<Encoded>> {
+        if let Some(packed) = self.packed.take() {
+            return Ok(Some(Encoded {
+                schema: packed.schema().clone(),
+                num_rows: packed.num_rows,
+                memory_bytes: packed.row_bytes,
+                bytes: packed.finish(),
+            }));
+        }
+        let batches = std::mem::take(&mut self.batches);
+        let Some(first) = batches.first() else {
+            return Ok(None);
+        };
+        Ok(Some(Encoded {
+            schema: first.schema(),
+            num_rows: batches.iter().map(RecordBatch::num_rows).sum(),
+            memory_bytes: self.size_bytes,
+            bytes: encode(&first.schema(), &batches)?,
+        }))
+    }
+}
+
 impl<'a> FileWriter<'a> {
     pub fn new(target: FileTarget<'a>) -> Self {
         Self {
+            puts: Puts::new(target.place),
             target,
             next_number: 0,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
             written_bytes: 0,
             num_files: 0,
         }
@@ -121,24 +235,34 @@ impl<'a> FileWriter<'a> {
     /// The store's, and rows that cannot be read from where they lie.
     pub fn store(&mut self, scope: StateScope, rows: &StateRows) -> Result<StateRows> {
         let mut stored = StateRows::default();
-        let mut batches: Vec<RecordBatch> = Vec::new();
-        let mut size = 0;
+        let mut file = NextFile {
+            expected_bytes: rows.size_bytes(),
+            ..NextFile::default()
+        };
         for part in rows.parts() {
             match part {
-                StatePart::Batch(batch) => {
-                    self.add(scope, batch.clone(), &mut batches, &mut size, &mut stored)?;
-                }
                 StatePart::Stored(rows) if self.is_in_place(rows.as_ref()) => {
                     stored.push_stored(rows.clone());
+                    continue;
+                }
+                _ if part.is_new() != file.is_new => {
+                    self.write(scope, &mut file, &mut stored)?;
+                    file.is_new = part.is_new();
+                }
+                _ => {}
+            }
+            match part {
+                StatePart::Batch(batch) => {
+                    self.add(scope, batch.clone().into(), &mut file, &mut stored)?;
                 }
                 StatePart::Stored(rows) => {
-                    for batch in rows.read(None)? {
-                        self.add(scope, batch?, &mut batches, &mut size, &mut stored)?;
+                    for batch in rows.read_packed(None)? {
+                        self.add(scope, batch?, &mut file, &mut stored)?;
                     }
                 }
             }
         }
-        self.write(scope, &mut batches, &mut stored)?;
+        self.write(scope, &mut file, &mut stored)?;
         Ok(stored)
     }
 
@@ -150,67 +274,87 @@ impl<'a> FileWriter<'a> {
     fn add(
         &mut self,
         scope: StateScope,
-        batch: RecordBatch,
-        batches: &mut Vec<RecordBatch>,
-        size: &mut usize,
+        batch: StateBatch,
+        file: &mut NextFile,
         stored: &mut StateRows,
     ) -> Result<()> {
-        if batch.num_rows() == 0 {
+        if batch.rows.num_rows() == 0 {
             return Ok(());
         }
-        *size += batch.get_array_memory_size();
-        batches.push(batch);
-        if *size > MAX_FILE_BYTES {
-            *size = 0;
-            self.write(scope, batches, stored)?;
+        let batch = match self.target.is_canonical {
+            true => unpack(batch)?.into(),
+            false => batch,
+        };
+        if !file.takes(&batch) {
+            self.write(scope, file, stored)?;
         }
-        Ok(())
+        if scope == StateScope::Keyed {
+            file.key_groups = key_groups(file.key_groups, &batch.rows);
+        }
+        match PackedRows::of(&batch)? {
+            Some(rows) => {
+                let packed = match &mut file.packed {
+                    Some(packed) => packed,
+                    none => {
+                        let mut buffer = self.puts.spare();
+                        let expected = file.expected_bytes.min(MAX_PACKED_FILE_BYTES);
+                        // The last block may go beyond.
+                        buffer.reserve(expected + expected / 16);
+                        none.insert(PackedEncoder::new(&rows, buffer)?)
+                    }
+                };
+                packed.add(&rows)?;
+            }
+            None => {
+                file.size_bytes += batch.rows.get_array_memory_size();
+                file.batches.push(batch.rows);
+            }
+        }
+        match file.is_full() {
+            true => self.write(scope, file, stored),
+            false => Ok(()),
+        }
     }
 
-    /// One file of these batches; leaves none.
+    /// One file of the rows so far; the next one begins.
     fn write(
         &mut self,
         scope: StateScope,
-        batches: &mut Vec<RecordBatch>,
+        file: &mut NextFile,
         stored: &mut StateRows,
     ) -> Result<()> {
-        let Some(first) = batches.first() else {
+        let encoded = file.encode()?;
+        let next = NextFile {
+            is_new: file.is_new,
+            expected_bytes: file.expected_bytes,
+            ..NextFile::default()
+        };
+        let file = std::mem::replace(file, next);
+        let Some(encoded) = encoded else {
             return Ok(());
         };
-        let bytes = encode(&first.schema(), batches)?;
-        let mut file = FileManifest {
+        let mut manifest = FileManifest {
             path: String::new(),
             inline: Blob::default(),
-            num_rows: batches.iter().map(|b| b.num_rows() as u64).sum(),
-            size_bytes: bytes.len() as u64,
-            memory_bytes: batches
-                .iter()
-                .map(|b| b.get_array_memory_size() as u64)
-                .sum(),
-            key_groups: match scope {
-                StateScope::Keyed => key_groups(batches),
-                StateScope::Split | StateScope::Union => None,
-            },
+            num_rows: encoded.num_rows as u64,
+            size_bytes: encoded.bytes.len() as u64,
+            memory_bytes: encoded.memory_bytes as u64,
+            key_groups: file.key_groups,
+            is_new: file.is_new && scope == StateScope::Keyed,
         };
-        self.written_bytes += file.size_bytes;
-        if bytes.len() <= self.target.inline_bytes {
-            file.inline = Blob(bytes);
+        self.written_bytes += manifest.size_bytes;
+        if encoded.bytes.len() <= self.target.inline_bytes {
+            // A copy: the buffer has room for a whole file.
+            manifest.inline = Blob(Bytes::copy_from_slice(&encoded.bytes));
         } else {
-            file.path = (self.target.name)(self.next_number);
+            manifest.path = (self.target.name)(self.next_number);
             self.next_number += 1;
             self.num_files += 1;
-            self.waiting_bytes += bytes.len();
-            self.waiting.push((file.path.clone(), bytes));
-            if self.waiting_bytes > MAX_WAITING_BYTES {
-                self.flush()?;
-            }
+            self.puts.put(&manifest.path, encoded.bytes)?;
         }
-        stored.push_stored(Arc::new(StoredFile {
-            place: self.target.place.clone(),
-            file,
-            schema: describe(&first.schema()).into(),
-        }));
-        batches.clear();
+        let schema = describe(&encoded.schema).into();
+        let file = StoredFile::new(self.target.place, manifest, schema);
+        stored.push_stored(Arc::new(file));
         Ok(())
     }
 
@@ -219,11 +363,7 @@ impl<'a> FileWriter<'a> {
     /// # Errors
     /// The store's.
     pub fn flush(&mut self) -> Result<()> {
-        self.waiting_bytes = 0;
-        match std::mem::take(&mut self.waiting) {
-            files if files.is_empty() => Ok(()),
-            files => self.target.place.put_all(files),
-        }
+        self.puts.flush()
     }
 }
 
@@ -236,15 +376,14 @@ fn describe(schema: &Schema) -> String {
     columns.join(", ")
 }
 
-/// The least and the greatest key group: the first column.
-fn key_groups(batches: &[RecordBatch]) -> Option<(u16, u16)> {
-    let groups = batches.iter().filter_map(|batch| {
-        let column = batch.columns().first()?;
-        column.as_primitive_opt::<UInt16Type>()
-    });
-    let values = groups.flat_map(|g| g.values().iter().copied());
-    values.fold(None, |range, group| match range {
-        None => Some((group, group)),
-        Some((least, greatest)) => Some((group.min(least), group.max(greatest))),
+/// The least and the greatest key group, the first column, of these rows and of those before.
+fn key_groups(before: Option<(u16, u16)>, rows: &RecordBatch) -> Option<(u16, u16)> {
+    let groups = rows.columns().first()?;
+    let groups = groups.as_primitive_opt::<UInt16Type>()?.values();
+    let least = groups.iter().copied().min()?;
+    let greatest = groups.iter().copied().max()?;
+    Some(match before {
+        None => (least, greatest),
+        Some((a, b)) => (a.min(least), b.max(greatest)),
     })
 }

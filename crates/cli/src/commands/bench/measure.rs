@@ -224,15 +224,29 @@ pub fn run_measured(
     if watcher.is_interrupted() {
         bail!("interrupted");
     }
-    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
     Ok(Usage {
         wall_s: watch.elapsed().as_secs_f64(),
-        cpu_s: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        cpu_s: cpu_s(&usage),
         // Linux counts in KiB.
         peak_bytes: usage.ru_maxrss as u64 * 1024,
         is_timed_out,
         failure: (status != 0 && !is_timed_out).then(|| failure_text(status, &errors)),
     })
+}
+
+/// User and system time.
+fn cpu_s(usage: &libc::rusage) -> f64 {
+    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// User and system time of this process so far.
+pub fn process_cpu_s() -> f64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: `usage` is valid for writes.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    // SAFETY: zeroed is a valid rusage, whether or not it has been filled.
+    cpu_s(&unsafe { usage.assume_init() })
 }
 
 /// Waits for one child with its own resource usage, which the standard library does not give.

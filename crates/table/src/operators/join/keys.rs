@@ -132,8 +132,18 @@ impl KeyGroups {
         groups: &mut Vec<u32>,
     ) -> Result<()> {
         let keys = self.columns.of(side, rows);
-        self.table.assign(&keys, rows.num_rows(), groups)?;
-        if let Some(nulls) = self.columns.unmatchable(&keys) {
+        self.assign_columns(&keys, rows.num_rows(), groups)
+    }
+
+    /// As [`KeyGroups::assign`], for the key columns alone.
+    pub fn assign_columns(
+        &mut self,
+        keys: &[ArrayRef],
+        num_rows: usize,
+        groups: &mut Vec<u32>,
+    ) -> Result<()> {
+        self.table.assign(keys, num_rows, groups)?;
+        if let Some(nulls) = self.columns.unmatchable(keys) {
             for (row, group) in groups.iter_mut().enumerate() {
                 if nulls.is_null(row) {
                     *group = NONE;

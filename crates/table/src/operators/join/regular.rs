@@ -444,11 +444,12 @@ impl Operator for RegularJoin {
         let now_ms = self.now_ms();
         for name in [SideName::Left, SideName::Right] {
             let side = &mut self.sides[name as usize];
-            for batch in snapshot.table(name.table()) {
-                let batch = &batch?;
-                side.restore(batch, now_ms, |rows| {
+            let keys = &mut self.keys;
+            let columns = keys.columns.positions(name).to_vec();
+            for batch in snapshot.packed_table(name.table()) {
+                side.restore(batch?, &columns, now_ms, |columns, num_rows| {
                     let mut groups = Vec::new();
-                    self.keys.assign(name, rows, &mut groups)?;
+                    keys.assign_columns(&columns, num_rows, &mut groups)?;
                     Ok(groups)
                 })?;
             }

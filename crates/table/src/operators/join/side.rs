@@ -2,19 +2,20 @@
 
 use std::collections::VecDeque;
 
-use arrow::array::UInt32Array;
+use arrow::array::{ArrayRef, Int64Array, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::hash::hash_columns;
-use flott_core::operator::StateTable;
+use flott_core::operator::{StateBatch, StateTable};
+use flott_state::rows::unpack;
 
 use super::chains::{Chains, NONE};
 use super::changes::equal_rows;
 use super::keys::SideName;
 use super::row_index::RowIndex;
-use crate::operators::rows::{Extra, ExtraValue, RestoredRows, RowStore};
+use crate::operators::rows::{Extra, ExtraValue, PackedRestored, RestoredRows, RowStore};
 
 /// What a side has to know about its rows.
 pub(super) struct SideNeeds {
@@ -236,35 +237,55 @@ impl Side {
         self.store.snapshot(self.name.table(), &extra)
     }
 
-    /// Takes rows back whose groups `assign` gives.
+    /// Takes rows back whose groups `assign` gives, of their key columns, which are at `keys`.
     pub fn restore(
         &mut self,
-        batch: &RecordBatch,
+        batch: StateBatch,
+        keys: &[usize],
         now_ms: i64,
-        assign: impl FnOnce(&RecordBatch) -> Result<Vec<u32>>,
+        assign: impl FnOnce(Vec<ArrayRef>, usize) -> Result<Vec<u32>>,
     ) -> Result<()> {
-        let restored = RestoredRows::<2>::new(batch, &self.schema)?;
+        if self.index.is_none()
+            && let Some(packed) = PackedRestored::<2>::of(&batch, &self.schema)?
+        {
+            let groups = assign(packed.columns(keys)?, packed.num_rows())?;
+            self.take_back(&groups, &[], packed.extra, now_ms);
+            self.store.commit_packed(&packed);
+            return Ok(());
+        }
+        let restored = RestoredRows::<2>::new(&unpack(batch)?, &self.schema)?;
         let ([matches, created], rows) = (&restored.extra, &restored.rows);
-        let groups = assign(rows)?;
+        let columns = keys.iter().map(|&c| rows.column(c).clone());
+        let groups = assign(columns.collect(), rows.num_rows())?;
         let mut hashes = Vec::new();
         if self.index.is_some() {
             hash_columns(rows.columns(), rows.num_rows(), &mut hashes)?;
         }
+        self.take_back(&groups, &hashes, [matches, created], now_ms);
+        self.store.commit_restored(&restored)
+    }
+
+    /// Keeps rows of these groups, with their matches and their age.
+    fn take_back(
+        &mut self,
+        groups: &[u32],
+        hashes: &[u64],
+        [matches, created]: [&Int64Array; 2],
+        now_ms: i64,
+    ) {
         for (row, &group) in groups.iter().enumerate() {
-            let created_ms = created.value(row);
             self.insert(&NewRow {
                 row: row as u32,
                 group,
                 hash: hashes.get(row).copied(),
                 num_matches: matches.value(row).max(0) as u32,
                 // Without a TTL before, rows begin to age now.
-                created_ms: match created_ms {
+                created_ms: match created.value(row) {
                     NO_TIME => now_ms,
                     created_ms => created_ms,
                 },
             });
         }
-        self.store.commit_restored(&restored)
     }
 
     /// All rows are back: puts them into order of time.

@@ -1,75 +1,60 @@
 //! Which rows the next snapshot has to tell of.
+//!
+//! Rows that came since the last snapshot are known by where they lie ([`super::store`]); here are
+//! those told before that have changed, and those that are gone.
 
-use super::identity::Identity;
+use flott_state::rows::Identity;
 
-/// Told by the last snapshot, and the same since.
-const TOLD: u8 = 0;
-/// Never told of.
-const NEW: u8 = 1;
-/// Told, but what belongs to the row has changed.
-const CHANGED: u8 = 2;
-
-/// A mark for each slot, and the rows that are gone.
+/// Told rows that have changed, and the rows that are gone.
 ///
-/// It costs a byte for each slot, and eight for each row told that is gone: never more than the
-/// rows of the last snapshot.
+/// It costs a byte for each slot once a row has been changed, four for each changed row, and eight
+/// for each row told that is gone: never more than the rows of the last snapshot.
 #[derive(Default)]
 pub(super) struct RowChanges {
-    marks: Vec<u8>,
+    /// By slot: whether it is among the touched.
+    marks: Vec<bool>,
+    touched: Vec<u32>,
     removed: Vec<Identity>,
     /// The next snapshot says everything.
     pub is_whole: bool,
 }
 
 impl RowChanges {
-    /// Rows have come into these slots.
-    #[inline]
-    pub fn add(&mut self, slots: &[u32], num_slots: usize) {
-        if self.marks.len() < num_slots {
-            self.marks.resize(num_slots, TOLD);
-        }
-        slots
-            .iter()
-            .for_each(|&slot| self.marks[slot as usize] = NEW);
-    }
-
-    /// What belongs to a stored row has changed.
+    /// What belongs to a told row has changed.
     #[inline]
     pub fn touch(&mut self, slot: u32) {
-        let mark = &mut self.marks[slot as usize];
-        *mark = (*mark).max(CHANGED * u8::from(*mark == TOLD));
-    }
-
-    /// Whether the next snapshot has to say that this row is gone; forgets the slot if not.
-    #[inline]
-    pub fn wants_removed(&mut self, slot: u32) -> bool {
-        let mark = std::mem::replace(&mut self.marks[slot as usize], TOLD);
-        mark != NEW && !self.is_whole
-    }
-
-    /// A row that was told of is gone.
-    #[inline]
-    pub fn remove(&mut self, identity: Identity) {
-        self.removed.push(identity);
-    }
-
-    /// The slots of rows that are new or have changed, ascending.
-    pub fn changed(&self) -> Vec<u32> {
-        let mut slots = Vec::new();
-        for (at, marks) in self.marks.chunks(64).enumerate() {
-            // Most are untouched: look at many at once.
-            if marks.iter().fold(0, |any, mark| any | mark) == 0 {
-                continue;
-            }
-            let marked = marks.iter().enumerate().filter(|(_, mark)| **mark != TOLD);
-            slots.extend(marked.map(|(i, _)| (at * 64 + i) as u32));
+        let at = slot as usize;
+        if at >= self.marks.len() {
+            self.marks.resize(at + 1, false);
         }
-        slots
+        if !std::mem::replace(&mut self.marks[at], true) {
+            self.touched.push(slot);
+        }
+    }
+
+    /// A told row is gone, and its slot may be given out again.
+    #[inline]
+    pub fn remove(&mut self, slot: u32, identity: Identity) {
+        if let Some(mark) = self.marks.get_mut(slot as usize) {
+            *mark = false;
+        }
+        if !self.is_whole {
+            self.removed.push(identity);
+        }
+    }
+
+    /// The slots of told rows that have changed.
+    pub fn changed(&mut self) -> Vec<u32> {
+        let marks = &mut self.marks;
+        // A slot that was given up and touched again is there twice.
+        let is_first = |slot: &u32| std::mem::replace(&mut marks[*slot as usize], false);
+        let touched = std::mem::take(&mut self.touched);
+        touched.into_iter().filter(is_first).collect()
     }
 
     /// All has been told: changes count from here. Gives the rows that were gone.
     pub fn told(&mut self) -> Vec<Identity> {
-        self.marks.fill(TOLD);
+        self.changed();
         self.is_whole = false;
         std::mem::take(&mut self.removed)
     }
@@ -82,6 +67,7 @@ impl RowChanges {
 
     /// Bytes held.
     pub fn size_bytes(&self) -> usize {
-        self.marks.capacity() + self.removed.capacity() * size_of::<Identity>()
+        let removed = self.removed.capacity() * size_of::<Identity>();
+        self.marks.capacity() + self.touched.capacity() * 4 + removed
     }
 }

@@ -1,10 +1,7 @@
 //! Keyed rows as state, in columns: shared by the operators that keep whole rows.
 
 mod changes;
-mod identity;
-mod layout;
 pub(crate) mod partitions;
-mod read;
 mod restored;
 mod snapshot;
 #[cfg(test)]
@@ -12,7 +9,6 @@ mod snapshot_tests;
 pub(crate) mod store;
 #[cfg(test)]
 mod store_tests;
-mod write;
 
 use std::sync::Arc;
 
@@ -25,12 +21,9 @@ use flott_core::{Error, Result};
 use super::evaluate::batch_of;
 
 pub(crate) use partitions::Partitions;
-pub(crate) use restored::RestoredRows;
+pub(crate) use restored::{PackedRestored, RestoredRows};
 pub(crate) use snapshot::{Extra, ExtraValue};
 pub(crate) use store::RowStore;
-
-/// A view holds strings up to this many bytes in itself.
-const MAX_INLINE_BYTES: usize = 12;
 
 /// A keyed table of whole rows: the key group, BIGINT columns of the operator's own, then rows.
 pub(crate) fn keyed_table(

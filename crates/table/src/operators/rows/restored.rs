@@ -1,11 +1,14 @@
 //! Keyed rows as they come back from a snapshot.
 
-use arrow::array::{AsArray, Int64Array, UInt16Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt16Array};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, UInt16Type};
 use arrow::record_batch::RecordBatch;
 use flott_core::{Error, Result};
 
-use super::identity::{self, Identity};
+use flott_core::operator::StateBatch;
+use flott_state::rows::read::read_columns;
+use flott_state::rows::{Identity, Layout, PackedRows, identity};
+
 use super::unfit;
 use crate::operators::evaluate::batch_of;
 
@@ -54,5 +57,54 @@ impl<const N: usize> RestoredRows<N> {
 
     pub(super) fn identity(&self, row: usize) -> Identity {
         identity::of(self.key_groups.value(row), self.ids.value(row) as u64)
+    }
+}
+
+/// Packed rows as they come back, with `N` BIGINT columns beside them: nothing is made of them but
+/// the columns that are asked for.
+pub(crate) struct PackedRestored<'a, const N: usize> {
+    packed: PackedRows<'a>,
+    layout: Layout,
+    pub extra: [&'a Int64Array; N],
+}
+
+impl<'a, const N: usize> PackedRestored<'a, N> {
+    /// `None` when the batch is not packed, or not rows of `schema`, so that
+    /// [`RestoredRows::new`] has to see to it.
+    ///
+    /// # Errors
+    /// A defect: packed rows of another form.
+    pub fn of(batch: &'a StateBatch, schema: &SchemaRef) -> Result<Option<Self>> {
+        let Some(packed) = PackedRows::of(batch)? else {
+            return Ok(None);
+        };
+        let own = packed.schema.fields().iter().skip(packed.before.len());
+        let types = own.map(|f| f.data_type());
+        let fits = types.eq(schema.fields().iter().map(|f| f.data_type()));
+        let extra = <[&Int64Array; N]>::try_from(packed.extra()?);
+        Ok(match extra {
+            Ok(extra) if fits => Some(Self {
+                layout: packed.layout(),
+                packed,
+                extra,
+            }),
+            _ => None,
+        })
+    }
+
+    pub fn num_rows(&self) -> usize {
+        self.packed.rows.len()
+    }
+
+    /// These columns of the rows.
+    ///
+    /// # Errors
+    /// A defect: columns that Arrow does not take.
+    pub fn columns(&self, columns: &[usize]) -> Result<Vec<ArrayRef>> {
+        read_columns(&self.layout, columns, self.num_rows(), |row| self.row(row))
+    }
+
+    pub(super) fn row(&self, row: usize) -> &'a [u8] {
+        self.packed.rows.value(row)
     }
 }

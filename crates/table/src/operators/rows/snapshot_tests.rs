@@ -9,9 +9,12 @@ use flott_core::key_group::{key_group_of, subtask_of};
 use flott_core::operator::{StateContent, StateSnapshot};
 use flott_engine::restore::redistribute;
 use flott_state::chain::{OperatorChain, merge_snapshots};
+use flott_state::rows::unpack;
+use flott_state::storage::StoragePlace;
+use flott_state::storage::stored::{FileTarget, FileWriter};
 use proptest::prelude::*;
 
-use super::{Extra, ExtraValue, RestoredRows, RowStore};
+use super::{Extra, ExtraValue, PackedRestored, RestoredRows, RowStore};
 
 const MAX: usize = 16;
 
@@ -89,18 +92,29 @@ impl Subtask {
         }
     }
 
+    fn take_back(&mut self, keys: &Int64Array, numbers: &Int64Array) {
+        for row in 0..keys.len() {
+            let slot = self.store.allocate(row);
+            self.keep(slot, keys.value(row), numbers.value(row));
+        }
+    }
+
     fn restored(state: &StateSnapshot) -> Self {
         let mut subtask = Self::new();
         let mut ids = Vec::new();
-        for batch in state.table("rows") {
-            let restored = RestoredRows::<1>::new(&batch.unwrap(), &schema()).unwrap();
-            let keys = restored.rows.column(0).as_primitive::<Int64Type>();
-            for row in 0..restored.rows.num_rows() {
-                let slot = subtask.store.allocate(row);
-                let number = restored.extra[0].value(row);
-                subtask.keep(slot, keys.value(row), number);
-                ids.push(restored.id(row) as u64);
+        for batch in state.packed_table("rows") {
+            let batch = batch.unwrap();
+            let of_batch = batch.rows.column(1).as_primitive::<Int64Type>().values();
+            ids.extend(of_batch.iter().map(|&id| id as u64));
+            if let Some(packed) = PackedRestored::<1>::of(&batch, &schema()).unwrap() {
+                let keys = packed.columns(&[0]).unwrap();
+                subtask.take_back(keys[0].as_primitive(), packed.extra[0]);
+                subtask.store.commit_packed(&packed);
+                continue;
             }
+            let restored = RestoredRows::<1>::new(&unpack(batch).unwrap(), &schema()).unwrap();
+            let keys = restored.rows.column(0).as_primitive();
+            subtask.take_back(keys, &restored.extra[0]);
             subtask.store.commit_restored(&restored).unwrap();
         }
         assert!(ids.iter().all(|&id| id < subtask.store.next_id()));
@@ -108,8 +122,11 @@ impl Subtask {
         subtask
     }
 
+    /// The rows' keys and numbers; the store has the same keys.
     fn content(&self) -> Vec<(i64, i64)> {
         let numbers = &self.numbers;
+        let (slots, keys): (Vec<u32>, Vec<i64>) = self.keys.iter().map(|(&s, &k)| (s, k)).unzip();
+        assert_eq!(self.store.rows(&slots).unwrap(), rows(&keys));
         let rows = self.keys.iter();
         let mut rows: Vec<_> = rows.map(|(&s, &k)| (k, numbers[s as usize])).collect();
         rows.sort_unstable();
@@ -144,6 +161,8 @@ enum Act {
     LostSnapshot,
     RestartSnapshots,
     Compact,
+    /// To files and back, as a checkpoint or as a savepoint.
+    Store(bool),
     Rescale(usize),
 }
 
@@ -156,6 +175,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => Just(Act::LostSnapshot),
         1 => Just(Act::RestartSnapshots),
         1 => Just(Act::Compact),
+        2 => any::<bool>().prop_map(Act::Store),
         1 => (1..4usize).prop_map(Act::Rescale),
     ];
     prop::collection::vec(act, 0..60)
@@ -164,11 +184,31 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 struct World {
     chain: OperatorChain,
     subtasks: Vec<Subtask>,
+    place: StoragePlace,
+    num_stored: usize,
 }
 
 impl World {
     fn snapshots(&mut self) -> Vec<StateSnapshot> {
         self.subtasks.iter_mut().map(Subtask::snapshot).collect()
+    }
+
+    fn store(&mut self, is_savepoint: bool) {
+        self.num_stored += 1;
+        let name = |number| format!("{}-{number}", self.num_stored);
+        let mut writer = FileWriter::new(FileTarget {
+            place: &self.place,
+            name: &name,
+            inline_bytes: 200,
+            is_canonical: is_savepoint,
+        });
+        self.chain.mark_compaction();
+        let tables = match is_savepoint {
+            true => self.chain.store_whole(&mut writer).unwrap(),
+            false => self.chain.store(&mut writer).unwrap(),
+        };
+        let parallelism = self.subtasks.len();
+        self.chain = OperatorChain::load(&tables, &self.place, parallelism, MAX);
     }
 
     fn remove(&mut self, n: usize) {
@@ -216,6 +256,7 @@ impl World {
                 subtasks.for_each(|s| s.store.restart_snapshots());
             }
             Act::Compact => self.chain.compact().unwrap(),
+            Act::Store(is_savepoint) => self.store(*is_savepoint),
             Act::Rescale(parallelism) => {
                 let said = self.snapshots();
                 self.chain.apply(&said).unwrap();
@@ -237,6 +278,8 @@ proptest! {
         let mut world = World {
             chain: OperatorChain::new(MAX),
             subtasks: vec![Subtask::new(), Subtask::new()],
+            place: StoragePlace::in_memory(),
+            num_stored: 0,
         };
         for act in &acts {
             world.act(act);

@@ -1,5 +1,6 @@
 //! Rows in pages, each reached by a stable number.
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::ArrayRef;
@@ -8,12 +9,12 @@ use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::key_group::key_group_of;
 
+use flott_state::rows::read::read_columns;
+use flott_state::rows::write::Values;
+use flott_state::rows::{HEAD_BYTES, Identity, Layout, identity, identity_of, slot_of, write_head};
+
 use super::changes::RowChanges;
-use super::identity::{self, Identity};
-use super::layout::{Layout, read_u32};
-use super::read::read_columns;
-use super::restored::RestoredRows;
-use super::write::Values;
+use super::restored::{PackedRestored, RestoredRows};
 use crate::operators::evaluate::batch_of;
 
 /// Pages grow with the store up to this many bytes; a longer row has a page of its own.
@@ -24,9 +25,16 @@ const MIN_DEAD_ROWS: usize = 1_024;
 /// Where a slot points whose row is not stored yet, or not at all.
 const PENDING: u32 = u32::MAX;
 const NOWHERE: u32 = u32::MAX - 1;
-/// Every stored row begins with its slot, then its identity.
-const SLOT_BYTES: usize = 4;
-const HEAD_BYTES: usize = SLOT_BYTES + size_of::<Identity>();
+
+/// What the rows of a page are, as far as snapshots are concerned. A page that rows are written to
+/// has rows of one kind only from the last snapshot on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// No snapshot has told of them.
+    New = 0,
+    /// Moved here from other pages, and told before.
+    Told = 1,
+}
 
 /// Keeps rows of one schema. A row is reached by its slot, which stays the same wherever the row is
 /// moved; rows are copies and never pin an input's buffers.
@@ -39,7 +47,9 @@ const HEAD_BYTES: usize = SLOT_BYTES + size_of::<Identity>();
 /// rows have been read for the last time.
 ///
 /// What is written to a page is never changed, so that a snapshot shares the pages
-/// (`super::snapshot`). Every row has an [`Identity`], by which snapshots speak of it.
+/// (`super::snapshot`). Rows are written one after the other, so that what is new is a stretch of a
+/// page, and costs the snapshot nothing by row. Every row has an [`Identity`], by which snapshots
+/// speak of it.
 pub(crate) struct RowStore {
     schema: SchemaRef,
     pub(super) layout: Layout,
@@ -47,8 +57,10 @@ pub(crate) struct RowStore {
     next_id: u64,
     pub(super) changes: RowChanges,
     pub(super) pages: Vec<Page>,
-    /// The page that rows are written to.
-    open: Option<u32>,
+    /// The pages that rows are written to, by [`Kind`].
+    open: [Option<u32>; 2],
+    /// Pages that may have rows that no snapshot has told of.
+    new_pages: Vec<u32>,
     free_pages: Vec<u32>,
     pub(super) slots: Vec<Location>,
     free: Vec<u32>,
@@ -86,6 +98,21 @@ pub(super) struct Page {
     num_used: u32,
     num_stored: u32,
     num_live: u32,
+    /// Rows before this position have been told of.
+    told: u32,
+    /// So many of the stored.
+    num_told: u32,
+    /// Where rows behind that position lay that are gone.
+    holes: Vec<u32>,
+}
+
+/// Where new rows are in a page.
+pub(super) struct Stretch {
+    pub bytes: Arc<[u8]>,
+    pub range: Range<u32>,
+    /// Where rows lie that are gone, in no order.
+    pub holes: Vec<u32>,
+    pub num_rows: usize,
 }
 
 impl RowStore {
@@ -98,7 +125,8 @@ impl RowStore {
             next_id: 0,
             changes: RowChanges::default(),
             pages: Vec::new(),
-            open: None,
+            open: [None; 2],
+            new_pages: Vec::new(),
             free_pages: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -216,10 +244,32 @@ impl RowStore {
         pending
     }
 
+    /// As [`RowStore::commit_restored`], for rows that come back packed.
+    pub fn commit_packed<const N: usize>(&mut self, restored: &PackedRestored<'_, N>) {
+        let pending = self.take_pending();
+        let row = |slot: u32| restored.row(self.slots[slot as usize].at as usize);
+        let rows: Vec<&[u8]> = pending.iter().map(|&slot| row(slot)).collect();
+        let identities: Vec<Identity> = rows.iter().map(|row| identity_of(row)).collect();
+        let last = identities.iter().map(|&i| identity::id(i)).max();
+        self.next_id = self.next_id.max(last.map_or(0, |id| id + 1));
+        for column in 0..self.layout.columns.len() {
+            let (at, mark) = self.layout.null_bit(column);
+            let place = &mut self.layout.columns[column];
+            place.has_nulls = place.has_nulls || rows.iter().any(|row| row[at] & mark != 0);
+        }
+        let lengths: Vec<u32> = rows.iter().map(|row| row.len() as u32).collect();
+        self.write(&lengths, &pending, &identities, |range, starts, bytes| {
+            for (row, &start) in rows[range].iter().zip(starts) {
+                bytes[start as usize..][..row.len()].copy_from_slice(row);
+            }
+        });
+        self.reuse_pending(pending);
+    }
+
     fn copy(
         &mut self,
         rows: &RecordBatch,
-        mut pending: Vec<u32>,
+        pending: Vec<u32>,
         identities: &[Identity],
     ) -> Result<()> {
         let picks = pending.iter().map(|&s| self.slots[s as usize].at);
@@ -228,19 +278,33 @@ impl RowStore {
         for (index, column) in self.layout.columns.iter_mut().enumerate() {
             column.has_nulls |= values.has_nulls(index);
         }
-        self.write(&values, &pending, identities);
-        self.changes.add(&pending, self.slots.len());
-        pending.clear();
-        self.pending = pending;
+        let layout = self.layout.clone();
+        let lengths = values.lengths(&layout);
+        self.write(&lengths, &pending, identities, |rows, starts, bytes| {
+            values.write(&layout, rows, starts, bytes);
+        });
+        self.reuse_pending(pending);
         Ok(())
     }
 
-    fn write(&mut self, values: &Values<'_>, slots: &[u32], identities: &[Identity]) {
-        let lengths = values.lengths(&self.layout);
+    fn reuse_pending(&mut self, mut pending: Vec<u32>) {
+        pending.clear();
+        self.pending = pending;
+    }
+
+    /// Stores rows of these lengths; `fill` writes some of them, each from its start on, into a
+    /// page, but for their heads.
+    fn write(
+        &mut self,
+        lengths: &[u32],
+        slots: &[u32],
+        identities: &[Identity],
+        mut fill: impl FnMut(Range<usize>, &[u32], &mut [u8]),
+    ) {
         let mut starts = Vec::new();
         let mut first = 0;
         while first < slots.len() {
-            let number = self.page_with_room(lengths[first] as usize);
+            let number = self.page_with_room(lengths[first] as usize, Kind::New);
             let page = &mut self.pages[number as usize];
             let mut end = page.num_used as usize;
             starts.clear();
@@ -255,13 +319,10 @@ impl RowStore {
             page.num_used = end as u32;
             let rows = first..first + starts.len();
             let bytes = Arc::make_mut(&mut page.bytes);
-            values.write(&self.layout, rows.clone(), &starts, bytes);
+            fill(rows.clone(), &starts, bytes);
             let heads = slots[rows.clone()].iter().zip(&identities[rows.clone()]);
-            for ((&slot, identity), &at) in heads.zip(&starts) {
-                let start = at as usize;
-                bytes[start..start + SLOT_BYTES].copy_from_slice(&slot.to_ne_bytes());
-                bytes[start + SLOT_BYTES..start + HEAD_BYTES]
-                    .copy_from_slice(&identity.to_ne_bytes());
+            for ((&slot, &identity), &at) in heads.zip(&starts) {
+                write_head(&mut bytes[at as usize..], slot, identity);
                 self.slots[slot as usize] = Location { page: number, at };
             }
             page.num_stored += starts.len() as u32;
@@ -272,14 +333,14 @@ impl RowStore {
         self.num_stored += slots.len();
     }
 
-    /// The open page if it has room for so many bytes, or a new one.
-    fn page_with_room(&mut self, num_bytes: usize) -> u32 {
-        if let Some(open) = self.open {
+    /// The open page for rows of this kind if it has room for so many bytes, or a new one.
+    fn page_with_room(&mut self, num_bytes: usize, kind: Kind) -> u32 {
+        if let Some(open) = self.open[kind as usize] {
             let page = &self.pages[open as usize];
             if page.num_used as usize + num_bytes <= page.bytes.len() {
                 return open;
             }
-            self.open = None;
+            self.open[kind as usize] = None;
             self.drop_if_empty(open);
         }
         let capacity = (self.page_bytes / 4).next_power_of_two();
@@ -301,20 +362,58 @@ impl RowStore {
                 (self.pages.len() - 1) as u32
             }
         };
-        self.open = Some(number);
+        self.open[kind as usize] = Some(number);
+        if kind == Kind::New {
+            self.new_pages.push(number);
+            if self.new_pages.len() > 2 * self.pages.len() + 64 {
+                // Nobody takes snapshots, and pages come and go.
+                self.new_pages.sort_unstable();
+                self.new_pages.dedup();
+            }
+        }
         number
     }
 
+    fn is_open(&self, number: u32) -> bool {
+        self.open.contains(&Some(number))
+    }
+
     fn drop_if_empty(&mut self, number: u32) {
-        let page = &mut self.pages[number as usize];
-        if page.num_live > 0 || self.open == Some(number) {
+        let page = &self.pages[number as usize];
+        if page.num_live > 0 || self.is_open(number) {
             return;
         }
+        let page = std::mem::take(&mut self.pages[number as usize]);
         self.num_stored -= page.num_stored as usize;
         self.num_bytes -= page.num_used as usize;
         self.page_bytes -= page.bytes.len();
-        *page = Page::default();
         self.free_pages.push(number);
+    }
+
+    /// All rows have been told of: what comes from here on is new. Gives where the new rows were.
+    pub(super) fn take_new(&mut self) -> Vec<Stretch> {
+        let numbers = std::mem::take(&mut self.new_pages);
+        let mut stretches = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let page = &mut self.pages[number as usize];
+            let stretch = Stretch {
+                range: page.told..page.num_used,
+                holes: std::mem::take(&mut page.holes),
+                num_rows: (page.num_stored - page.num_told) as usize,
+                bytes: page.bytes.clone(),
+            };
+            // A page may have become another one, and be there twice.
+            page.told = page.num_used;
+            page.num_told = page.num_stored;
+            if stretch.holes.len() < stretch.num_rows {
+                stretches.push(Stretch {
+                    num_rows: stretch.num_rows - stretch.holes.len(),
+                    ..stretch
+                });
+            }
+        }
+        self.new_pages.extend(self.open[Kind::New as usize]);
+        stretches
     }
 
     /// Forgets the released rows.
@@ -327,12 +426,16 @@ impl RowStore {
             if !location.is_stored() {
                 continue;
             }
-            if self.changes.wants_removed(slot) {
-                let identity = self.identity_at(location);
-                self.changes.remove(identity);
-            }
             self.num_live -= 1;
-            self.pages[location.page as usize].num_live -= 1;
+            let page = &mut self.pages[location.page as usize];
+            page.num_live -= 1;
+            match location.at < page.told {
+                true => {
+                    let identity = identity_of(&page.bytes[location.at as usize..]);
+                    self.changes.remove(slot, identity);
+                }
+                false => page.holes.push(location.at),
+            }
             self.drop_if_empty(location.page);
         }
         released.clear();
@@ -346,11 +449,11 @@ impl RowStore {
 
     /// Moves the rows of sparse pages together.
     fn clean(&mut self) {
-        self.open = None;
+        self.open = [None; 2];
         for number in 0..self.pages.len() as u32 {
             let page = &self.pages[number as usize];
             let is_sparse = page.num_live < page.num_stored - page.num_stored / 8;
-            if is_sparse && self.open != Some(number) {
+            if is_sparse && !self.is_open(number) {
                 self.evacuate(number);
             }
         }
@@ -364,10 +467,14 @@ impl RowStore {
         let mut at = 0;
         while at < num_used {
             let length = self.layout.length(&bytes[at..]);
-            let slot = read_u32(&bytes, at);
+            let slot = slot_of(&bytes[at..]);
             let location = self.slots[slot];
             if (location.page, location.at as usize) == (number, at) {
-                self.place(slot, &bytes[at..at + length]);
+                let kind = match at < page.told as usize {
+                    true => Kind::Told,
+                    false => Kind::New,
+                };
+                self.place(slot, &bytes[at..at + length], kind);
             }
             at += length;
         }
@@ -375,9 +482,9 @@ impl RowStore {
         self.free_pages.push(number);
     }
 
-    /// Writes a stored row to the open page.
-    fn place(&mut self, slot: usize, row: &[u8]) {
-        let number = self.page_with_room(row.len());
+    /// Writes a stored row to the open page of its kind.
+    fn place(&mut self, slot: usize, row: &[u8], kind: Kind) {
+        let number = self.page_with_room(row.len(), kind);
         let page = &mut self.pages[number as usize];
         let at = page.num_used as usize;
         self.slots[slot] = Location {
@@ -389,7 +496,18 @@ impl RowStore {
         self.num_bytes += row.len();
         page.num_stored += 1;
         page.num_live += 1;
+        if kind == Kind::Told {
+            page.told = page.num_used;
+            page.num_told += 1;
+        }
         self.num_stored += 1;
+    }
+
+    /// Whether a snapshot has told of the row of this slot.
+    #[inline]
+    pub(super) fn is_told(&self, slot: u32) -> bool {
+        let location = self.slots[slot as usize];
+        location.is_stored() && location.at < self.pages[location.page as usize].told
     }
 
     /// The rows of these slots, in this order.
@@ -404,11 +522,6 @@ impl RowStore {
             let Location { page, at } = self.slots[slots[i] as usize];
             &self.pages[page as usize].bytes[at as usize..]
         })
-    }
-
-    fn identity_at(&self, location: Location) -> Identity {
-        let page = &self.pages[location.page as usize];
-        identity_of(&page.bytes[location.at as usize..])
     }
 
     /// About how many bytes so many of the rows have.
@@ -430,12 +543,4 @@ fn zeros(num_bytes: usize) -> Arc<[u8]> {
         Some(zeros) => zeros.into(),
         None => vec![0; num_bytes].into(),
     }
-}
-
-/// The identity of the row that begins here.
-#[inline]
-pub(super) fn identity_of(row: &[u8]) -> Identity {
-    let mut word = [0; size_of::<Identity>()];
-    word.copy_from_slice(&row[SLOT_BYTES..HEAD_BYTES]);
-    Identity::from_ne_bytes(word)
 }

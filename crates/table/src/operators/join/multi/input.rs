@@ -1,5 +1,6 @@
 //! An input of a chain of joins: its rows by key, and what a batch changes of them.
 
+use arrow::array::ArrayRef;
 use arrow::record_batch::RecordBatch;
 use flott_core::Result;
 use flott_core::changelog::ChangelogBatch;
@@ -40,11 +41,20 @@ impl Keys {
 
     /// Each row's group: [`NONE`] where the key is NULL.
     fn assign(&mut self, columns: &KeyColumns, rows: &RecordBatch) -> Result<Vec<u32>> {
-        let columns_of_rows = columns.of(SideName::Left, rows);
+        let keys = columns.of(SideName::Left, rows);
+        self.assign_columns(columns, &keys, rows.num_rows())
+    }
+
+    /// As [`Keys::assign`], for the key columns alone.
+    fn assign_columns(
+        &mut self,
+        columns: &KeyColumns,
+        keys: &[ArrayRef],
+        num_rows: usize,
+    ) -> Result<Vec<u32>> {
         let mut groups = Vec::new();
-        self.table
-            .assign(&columns_of_rows, rows.num_rows(), &mut groups)?;
-        if let Some(nulls) = columns.unmatchable(&columns_of_rows) {
+        self.table.assign(keys, num_rows, &mut groups)?;
+        if let Some(nulls) = columns.unmatchable(keys) {
             for (row, group) in groups.iter_mut().enumerate() {
                 if nulls.is_null(row) {
                     *group = NONE;
@@ -264,8 +274,11 @@ impl Input {
         let Self {
             side, key_columns, ..
         } = self;
-        for batch in from.table(&self.table_name) {
-            side.restore(&batch?, now_ms, |rows| keys.assign(key_columns, rows))?;
+        let positions = key_columns.positions(SideName::Left);
+        for batch in from.packed_table(&self.table_name) {
+            side.restore(batch?, positions, now_ms, |columns, num_rows| {
+                keys.assign_columns(key_columns, &columns, num_rows)
+            })?;
         }
         side.restored();
         Ok(())

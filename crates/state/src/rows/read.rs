@@ -19,7 +19,10 @@ const CHUNK_ROWS: usize = 1_024;
 const BUFFER_BYTES: usize = 1 << 26;
 
 /// These columns of rows, each given from its first byte on.
-pub(super) fn read_columns<'a>(
+///
+/// # Errors
+/// A defect: columns that Arrow does not take.
+pub fn read_columns<'a>(
     layout: &'a Layout,
     columns: &[usize],
     num_rows: usize,
@@ -197,8 +200,9 @@ impl Texts {
             return Ok(Arc::new(array));
         }
         // SAFETY: each view was made above, inline or into the buffer that it names, and each text
-        // was written as a whole from a string array, so that it is UTF-8. Checking every string
-        // that a join or a top-n gives again would cost more than reading it.
+        // was written as a whole from a string array, or checked when its file was read
+        // (`Layout::checked_length`), so that it is UTF-8. Checking every string that a join or a
+        // top-n gives again would cost more than reading it.
         let array = unsafe { StringViewArray::new_unchecked(views, self.buffers, nulls) };
         Ok(Arc::new(array))
     }

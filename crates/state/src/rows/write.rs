@@ -11,7 +11,7 @@ use flott_core::{Error, Result};
 use super::layout::{Kind, Layout, Place};
 
 /// Rows of a batch, ready to be written.
-pub(super) struct Values<'a> {
+pub struct Values<'a> {
     picks: &'a [u32],
     sources: Vec<Source<'a>>,
 }
@@ -186,7 +186,7 @@ impl<'a> Values<'a> {
                 let at = layout.end_at(place.at);
                 for (start, &cursor) in targets.clone().zip(&cursors) {
                     let end = (cursor - start) as u32;
-                    out[start + at..start + at + 4].copy_from_slice(&end.to_ne_bytes());
+                    out[start + at..start + at + 4].copy_from_slice(&end.to_le_bytes());
                 }
             }
             if source.nulls.is_some() {

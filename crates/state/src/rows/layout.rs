@@ -1,9 +1,10 @@
-//! How a row lies in memory: its values one after the other, in few bytes.
+//! How a row lies in memory and in state files: its values one after the other, in few bytes.
 //!
-//! `[nulls: a bit a column][values of fixed width][ends: u32 for each value of any length][bytes]`
+//! `[head][nulls: a bit a column][values of fixed width][ends: u32 for each value of any length][bytes]`
 //!
 //! Ends count from the row's first byte. A value that holds rows itself (ROW, ARRAY, MAP) is rows of
-//! a layout of its own. Nothing is aligned, and a row is only read by the process that wrote it.
+//! a layout of its own, without a head. Nothing is aligned; numbers are little endian. What is said
+//! here is a format of state: [`super::FORMAT_VERSION`] goes up when it changes.
 
 use std::ops::Range;
 
@@ -13,8 +14,9 @@ use arrow::datatypes::DataType;
 const END_BYTES: usize = 4;
 
 /// Where the values of rows of certain types are.
-#[derive(Clone)]
-pub(super) struct Layout {
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// In the order of the schema.
     pub columns: Vec<Place>,
     /// The position of the nulls.
     nulls: usize,
@@ -25,9 +27,10 @@ pub(super) struct Layout {
 }
 
 /// Where a column's value is.
-#[derive(Clone)]
-pub(super) struct Place {
+#[derive(Debug, Clone)]
+pub struct Place {
     pub data_type: DataType,
+    /// How the value lies there.
     pub kind: Kind,
     /// Of a value of fixed width its position in the row, of others the number of its end.
     pub at: usize,
@@ -35,8 +38,9 @@ pub(super) struct Place {
     pub has_nulls: bool,
 }
 
-#[derive(Clone)]
-pub(super) enum Kind {
+/// How a value lies in a row.
+#[derive(Debug, Clone)]
+pub enum Kind {
     /// Nothing but NULL.
     Null,
     Bool,
@@ -141,9 +145,54 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// How long the row is that these bytes begin with; `None` when they are no row of this layout,
+    /// so that reading it would go beyond its bytes or give a string that is none. For bytes of a
+    /// file: whoever has written a row knows.
+    pub fn checked_length(&self, bytes: &[u8]) -> Option<usize> {
+        if bytes.len() < self.bytes {
+            return None;
+        }
+        let mut start = self.bytes;
+        for place in &self.columns {
+            if place.kind.width().is_some() {
+                continue;
+            }
+            let end = read_u32(bytes, self.end_at(place.at));
+            let value = bytes.get(start..end)?;
+            match &place.kind {
+                Kind::Nested(layout) => {
+                    let is_one = matches!(place.data_type, DataType::Struct(_));
+                    layout.check_rows(value, is_one)?;
+                }
+                _ if place.data_type == DataType::BinaryView => {}
+                _ => {
+                    std::str::from_utf8(value).ok()?;
+                }
+            }
+            start = end;
+        }
+        Some(start)
+    }
+
+    /// Whether these are whole rows, exactly one if `is_one`.
+    fn check_rows(&self, mut bytes: &[u8], is_one: bool) -> Option<()> {
+        if is_one {
+            return (self.checked_length(bytes)? == bytes.len()).then_some(());
+        }
+        while !bytes.is_empty() {
+            let length = self.checked_length(bytes)?;
+            // Rows without bytes would never end.
+            bytes = bytes.get(length.max(1)..)?;
+        }
+        Some(())
+    }
+}
+
+/// The number at a position of at least four bytes.
 #[inline]
-pub(super) fn read_u32(bytes: &[u8], at: usize) -> usize {
+pub fn read_u32(bytes: &[u8], at: usize) -> usize {
     let mut word = [0; 4];
     word.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_ne_bytes(word) as usize
+    u32::from_le_bytes(word) as usize
 }
