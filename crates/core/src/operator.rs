@@ -5,6 +5,7 @@
 //! `input_ended`, `on_timer` and `snapshot` (each after a `prepare_snapshot`), then `finish` once
 //! all inputs have ended.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -216,7 +217,7 @@ pub enum TableLayout {
     /// tables each has the columns whose names begin with the table's and a dot. Calls are no part
     /// of them.
     Rows {
-        table: &'static str,
+        table: Cow<'static, str>,
         types: Vec<DataType>,
     },
     /// Only the rows' keys: they are the last columns.

@@ -258,8 +258,11 @@ fn follow(job: &JobState, result: Result<()>) {
 
 /// The workers are done: commits what they left, if the job has succeeded.
 fn finish(job: &JobState, coordinator: Coordinator<'_>) -> Result<JobReport> {
-    if !job.is_stopped() {
-        follow(job, coordinator.finish());
+    match (job.is_stopped(), job.failure()) {
+        (false, _) => follow(job, coordinator.finish()),
+        (true, None) => coordinator.give_up(),
+        // The next attempt goes on from it, if it is complete in time.
+        (true, Some(_)) => {}
     }
     match job.failure() {
         Some(error) => Err(error),

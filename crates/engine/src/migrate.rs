@@ -316,7 +316,7 @@ fn fates(node: &Node, layout: &TableLayout, pairs: &Pairs<'_>) -> Result<Vec<(St
     };
     Ok(match layout {
         TableLayout::Rows { table, types } => {
-            vec![kept((*table).into(), table, rows(node, types, pairs)?)]
+            vec![kept(table.to_string(), table, rows(node, types, pairs)?)]
         }
         TableLayout::Keys { table, types } => {
             let migration = TableMigration::Keys(types.clone());

@@ -30,6 +30,9 @@ const MAX_EVENTS: usize = 1000;
 /// A wait for a clock that does not move by itself looks at it again after this time.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
+/// A job that is over waits for what is still being stored, at most this long.
+const STORING_TIME: Duration = Duration::from_secs(5);
+
 /// A job and how it is to survive failures.
 #[derive(Clone)]
 pub struct JobSettings {
@@ -317,13 +320,20 @@ impl Runner {
     fn supervise(mut self, mut handle: JobHandle) {
         let result = loop {
             let error = match handle.wait() {
-                Ok(report) => break self.end(report),
+                Ok(report) => {
+                    // What is still written would be left, or not be cleaned up.
+                    handle.state.checkpoints.wait_until_stored(STORING_TIME);
+                    break self.end(report);
+                }
                 Err(error) => error,
             };
             let is_drain_asked = handle.is_drain_asked();
             match self.next_attempt(error) {
                 Ok(next) => handle = next,
-                Err(result) => break result,
+                Err(result) => {
+                    handle.state.checkpoints.wait_until_stored(STORING_TIME);
+                    break result;
+                }
             }
             if is_drain_asked {
                 handle.drain();
@@ -447,7 +457,6 @@ impl Runner {
     fn note_finished(&self, store: &CheckpointStore) -> Result<()> {
         store.check_in_charge()?;
         let last = store.list()?.last().copied();
-        // A clean-up may still be under way on its thread, which ends with the process.
         let tidied = store.retain(1).and_then(|()| store.collect_all());
         store.mark_finished(&FinishedJob {
             job_name: self.graph.name.clone(),

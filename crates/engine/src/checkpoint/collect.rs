@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use flott_core::Result;
+use flott_core::clock::Stopwatch;
 use flott_core::graph::NodeId;
 
 use super::stats::{CheckpointHistory, CheckpointKind, CheckpointStats, SubtaskStats};
@@ -42,6 +43,8 @@ pub(crate) struct Collected {
     /// A complete cut is being stored.
     pub is_storing: bool,
     pub stored: Option<StoreResult>,
+    /// Threads that store a cut, or clean up behind it.
+    num_storing: usize,
     pub ended: BTreeMap<Place, SubtaskCheckpoint>,
     pub requests: VecDeque<SavepointRequest>,
     pub history: CheckpointHistory,
@@ -222,6 +225,26 @@ impl Checkpoints {
             collected.requests.clear();
             collected.cut = None;
         });
+    }
+
+    /// A thread that stores a cut begins.
+    pub(crate) fn storing_begins(&self) {
+        self.collected().num_storing += 1;
+    }
+
+    /// A thread that stores a cut has stored it and cleaned up.
+    pub(crate) fn storing_ends(&self) {
+        self.change(|collected| collected.num_storing = collected.num_storing.saturating_sub(1));
+    }
+
+    /// Waits until nothing is being stored, at most this long. Only behind the job's end.
+    pub(crate) fn wait_until_stored(&self, timeout: Duration) {
+        let watch = Stopwatch::start();
+        let mut collected = self.collected.lock();
+        while collected.num_storing > 0 && watch.elapsed() < timeout {
+            let left = timeout.saturating_sub(watch.elapsed());
+            self.changed.wait_for(&mut collected, left);
+        }
     }
 
     /// Waits for something new, at most this long.

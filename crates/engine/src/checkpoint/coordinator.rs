@@ -304,6 +304,13 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
+    /// The job stops: what is being stored is not completed, if that is still possible.
+    pub fn give_up(&self) {
+        if let Some(pending) = &self.pending {
+            pending.is_cancelled.store(true, Ordering::SeqCst);
+        }
+    }
+
     fn store_nowhere(&mut self) -> Result<()> {
         let mut chains = std::mem::take(&mut self.chains);
         for chain in chains.values_mut() {
@@ -333,11 +340,15 @@ impl<'a> Coordinator<'a> {
             if is_complete && is_checkpoint {
                 clean_up(&storage, is_first);
             }
+            job.checkpoints.storing_ends();
         };
+        self.job.checkpoints.storing_begins();
         let thread = std::thread::Builder::new().name("flott-checkpoint".into());
         let started = thread.spawn(body);
-        let failed = |e| Error::external("THREAD", format!("a thread cannot be started: {e}"));
-        started.map(drop).map_err(failed)
+        started.map(drop).map_err(|e| {
+            self.job.checkpoints.storing_ends();
+            Error::external("THREAD", format!("a thread cannot be started: {e}"))
+        })
     }
 
     /// Moves what the subtasks delivered into the chains; gives the rest, in the graph's order, with

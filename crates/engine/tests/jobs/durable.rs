@@ -214,6 +214,68 @@ fn a_commit_that_fails_at_the_end_is_made_up_for() -> Result<()> {
     Ok(())
 }
 
+/// A checkpoint that is being stored when the job is cancelled must not appear afterwards.
+#[test]
+fn a_cancelled_job_leaves_no_checkpoint_that_was_under_way() -> Result<()> {
+    let store = FaultStore::new(|operation, path, _| {
+        let is_state = operation == Operation::Put && path.contains("shared/");
+        match is_state {
+            true => Fault::Hold,
+            false => Fault::None,
+        }
+    });
+    let place = StoragePlace::with_store(store.clone(), "faults");
+    let mut settings = settings(place.clone());
+    settings.job_id = None;
+    let sink = Arc::new(CommitSink::default());
+    let job = run_job(graph(source().unbounded(), work(), sink.clone()), settings)?;
+    let handle = job.handle()?;
+    let is_under_way = || {
+        let history = handle.checkpoints();
+        history.last.back().map(|c| c.status.clone()) == Some(CheckpointStatus::InProgress)
+    };
+    wait_for(is_under_way);
+    job.cancel();
+    store.set(|_, _, _| Fault::None);
+    wait_for(|| {
+        store.release();
+        job.wait_timeout(Duration::from_millis(1))
+    });
+    assert_eq!(job.wait()?.outcome, JobOutcome::Cancelled);
+    let left: Vec<String> = place.list("")?.into_iter().map(|o| o.name).collect();
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+#[test]
+fn between_two_checkpoints_is_the_least_pause() -> Result<()> {
+    const PAUSE_MS: i64 = 5_000;
+    let clock = ManualClock::at_ms(0);
+    let mut settings = settings(StoragePlace::in_memory());
+    settings.options.clock = clock.clone();
+    settings.durability.checkpoints.interval = Some(Duration::from_secs(1));
+    settings.durability.checkpoints.min_pause = Duration::from_millis(PAUSE_MS as u64);
+    let sink = Arc::new(CommitSink::default());
+    let job = run_job(graph(source().unbounded(), work(), sink.clone()), settings)?;
+    let handle = job.handle()?;
+    wait_for(|| {
+        clock.advance(Duration::from_millis(10));
+        job.wake();
+        std::thread::yield_now();
+        handle.checkpoints().num_completed >= 4
+    });
+    let history = handle.checkpoints().last;
+    let pauses = history.iter().zip(history.iter().skip(1));
+    for (one, next) in pauses {
+        let pause_ms = next.trigger_time_ms - (one.trigger_time_ms + one.duration_ms);
+        assert!(pause_ms >= PAUSE_MS, "{one:?}, {next:?}");
+    }
+    handle.drain();
+    job.wait()?;
+    assert_eq!(sink.rows(), expected());
+    Ok(())
+}
+
 #[test]
 fn a_store_that_hangs_does_not_hold_up_the_job() -> Result<()> {
     let clock = ManualClock::at_ms(0);

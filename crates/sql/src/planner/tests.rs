@@ -216,6 +216,13 @@ fn distinct_values_are_spread_where_that_can_be() {
     let by_name = "SELECT k, COUNT(DISTINCT n) FROM t GROUP BY k";
     let on = "SET 'table.optimizer.distinct-agg.split.enabled' = 'true';";
     assert_eq!(parts(&format!("{on}{by_name}"), 1), parts(sql, 1));
+    // Only what is spread can go to files.
+    for limit in [
+        "SET 'flott.memory' = '1g';",
+        "SET 'state.backend.type' = 'rocksdb';",
+    ] {
+        assert_eq!(parts(&format!("{limit}{sql}"), 1), parts(sql, 4));
+    }
     for whole in [
         by_name.to_string(),
         format!("{off}{sql}"),

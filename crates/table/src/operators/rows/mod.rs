@@ -10,6 +10,7 @@ pub(crate) mod store;
 #[cfg(test)]
 mod store_tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, UInt16Array};
@@ -63,7 +64,19 @@ pub(crate) fn types(schema: &SchemaRef) -> Vec<DataType> {
 /// How tables of [`keyed_table`] hold the columns of an operator's state: whole rows, by input.
 /// `is_append` says that rows are never taken back.
 pub(crate) fn rows_layout(tables: &[(&'static str, &SchemaRef)], is_append: bool) -> StateLayout {
-    let tables = tables.iter().map(|(table, schema)| TableLayout::Rows {
+    let tables = tables.iter();
+    layout_of(
+        tables.map(|&(table, schema)| (table.into(), schema)),
+        is_append,
+    )
+}
+
+/// As [`rows_layout`], of any number of inputs.
+pub(crate) fn layout_of<'a>(
+    tables: impl Iterator<Item = (Cow<'static, str>, &'a SchemaRef)>,
+    is_append: bool,
+) -> StateLayout {
+    let tables = tables.map(|(table, schema)| TableLayout::Rows {
         table,
         types: types(schema),
     });

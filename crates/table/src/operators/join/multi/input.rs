@@ -124,6 +124,11 @@ pub(super) struct Changed {
     pub fate: Fate,
 }
 
+/// What the table of an input's rows is called in a snapshot.
+pub(super) fn table_name(number: usize) -> String {
+    format!("input{number}")
+}
+
 impl Input {
     /// # Errors
     /// An internal error for keys that are not there.
@@ -138,7 +143,7 @@ impl Input {
             key_columns: KeyColumns::new(&with_itself(config))?,
             side: Side::new(SideName::Left, schema, &needs),
             is_append: config.is_append,
-            table_name: format!("input{number}"),
+            table_name: table_name(number),
             fates: Fates::default(),
         })
     }

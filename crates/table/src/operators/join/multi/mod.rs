@@ -15,10 +15,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
-use flott_core::operator::{Operator, OperatorFactory};
+use flott_core::operator::{Operator, OperatorFactory, StateLayout};
 use flott_core::{Error, Result};
 
 use super::JoinKind;
+use crate::operators::rows::layout_of;
 
 /// A chain of joins on one key; every input is kept and may change. Takes rows by key, and gives
 /// `-D` and `+I` rows.
@@ -62,5 +63,16 @@ impl OperatorFactory for MultiJoinConfig {
             ));
         }
         Ok(Box::new(operator::MultiJoin::new(self)?))
+    }
+
+    fn state_layout(&self) -> Result<Option<StateLayout>> {
+        let inputs = self.inputs.iter().enumerate();
+        let tables =
+            inputs.map(|(number, input)| (input::table_name(number).into(), &input.schema));
+        let is_append = self.inputs.iter().all(|input| input.is_append);
+        Ok(Some(StateLayout {
+            has_ttl: true,
+            ..layout_of(tables, is_append)
+        }))
     }
 }
