@@ -123,7 +123,7 @@ fn statements_say_what_the_lists_say() {
             .collect(),
         formats.iter().map(|f| f.identifier().to_string()).collect(),
     ];
-    let keys = |options: &[OptionDef]| options.iter().map(|o| o.key.to_string());
+    let keys = |options: &'static [OptionDef]| options.iter().map(|o| o.key.to_string());
     for connector in &connectors {
         let metadata = connector.metadata_columns().into_iter();
         let metadata = metadata.map(|column| column.key.to_string());
@@ -185,12 +185,15 @@ fn every_option_shows_a_value() {
     }
 }
 
-/// The page's script with a table, files and an option of its own. The option's value is the one
-/// that the page shows.
-fn script_with(script: &str, copy: usize, (key, value): (String, &str)) -> String {
-    let table = script.split("CREATE TABLE ").nth(1).expect("a table");
-    let table = table.split([' ', '(']).next().expect("its name");
-    let mut copied = script.to_string();
+/// A statement of a page's script with a table and files of its own, and with an option where it
+/// makes a table.
+fn statement_with(
+    statement: &str,
+    table: &str,
+    copy: usize,
+    option: Option<(&str, &str)>,
+) -> String {
+    let mut copied = statement.to_string();
     for before in ["CREATE TABLE ", "INTO ", "FROM ", "'path' = '"] {
         let (old, new) = (
             format!("{before}{table}"),
@@ -198,26 +201,27 @@ fn script_with(script: &str, copy: usize, (key, value): (String, &str)) -> Strin
         );
         copied = copied.replace(&old, &new);
     }
-    let value = value.replace('\'', "''");
-    match copied.contains(&format!("'{key}'")) {
-        true => copied,
-        false => copied.replacen("WITH (", &format!("WITH ('{key}' = '{value}', "), 1),
+    if let Some((key, value)) = option {
+        let value = value.replace('\'', "''");
+        copied = copied.replacen("WITH (", &format!("WITH ('{key}' = '{value}', "), 1);
     }
+    format!("{copied};\n")
 }
 
-/// The statements of a script, without the reading of a table that does not end.
-fn statements(script: &str, key: &str) -> Vec<String> {
+/// The statements of a script with the value that the page shows for an option, without the
+/// reading of a table that does not end.
+fn statements_with(script: &str, copy: usize, key: &str, value: &str) -> Vec<String> {
+    let table = script.split("CREATE TABLE ").nth(1).expect("a table");
+    let table = table.split([' ', '(']).next().expect("its name");
     let is_endless = key == "source.monitor-interval";
-    let statements = script.split(';').filter(|statement| {
-        let text = statement
-            .lines()
-            .find(|line| !line.starts_with("--") && !line.is_empty());
-        let text = text.unwrap_or_default().trim();
+    let option = (!script.contains(&format!("'{key}'"))).then_some((key, value));
+    let statements = script.split(';').map(str::trim).filter(|statement| {
+        let text = statement.lines().find(|line| !line.starts_with("--"));
+        let text = text.unwrap_or_default();
         !text.is_empty() && !(is_endless && text.starts_with("SELECT"))
     });
-    statements
-        .map(|statement| format!("{};\n", statement.trim()))
-        .collect()
+    let statements = statements.map(|text| statement_with(text, table, copy, option));
+    statements.collect()
 }
 
 /// Every option's example runs with its page's script; those that are documented as refused are
@@ -231,8 +235,8 @@ fn examples_of_options_run() {
         let (mut all, mut owners) = (letters.to_string(), vec![None]);
         for (copy, option) in options.iter().enumerate().filter(|(_, o)| !is_legacy(o)) {
             let (key, value) = option.shown().expect("an example");
-            let script = script_with(&script, copy, (format!("{prefix}{key}"), value));
-            for statement in statements(&script, key) {
+            let key = format!("{prefix}{key}");
+            for statement in statements_with(&script, copy, &key, value) {
                 all.push_str(&statement);
                 owners.push(Some(option));
             }
@@ -243,7 +247,10 @@ fn examples_of_options_run() {
         let output = flott(&arguments, scratch.path());
         let mut refused = BTreeSet::new();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
-            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            // A table that prints writes its rows between the answers.
+            let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else {
+                continue;
+            };
             if line.get("error").is_some() {
                 let place = line["statement"].as_u64().expect("a number") as usize;
                 let option = owners[place - 1].expect("an option");

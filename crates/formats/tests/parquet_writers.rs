@@ -329,6 +329,7 @@ fn the_writers_options_have_their_effect() {
         ("writer.version", "PARQUET_2_0"),
         ("block.row.count.limit", "1000"),
         ("bloom.filter.enabled#n", "true"),
+        ("statistics.enabled#s", "false"),
     ]);
     assert_eq!(other.metadata().num_row_groups(), 5);
     assert!(other.metadata().file_metadata().version() > version);
@@ -338,6 +339,8 @@ fn the_writers_options_have_their_effect() {
     assert!(format!("{unit:?}").contains("MILLIS"), "{unit:?}");
     assert!(group.column(0).dictionary_page_offset().is_none());
     assert!(group.column(2).dictionary_page_offset().is_some());
+    assert!(group.column(2).statistics().is_none());
+    assert!(group.column(0).statistics().is_some());
     assert!(
         group
             .column(0)

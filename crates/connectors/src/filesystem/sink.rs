@@ -65,10 +65,9 @@ pub(super) struct FilesystemSink {
 fn spread_columns(schema: &Schema, keys: &[usize], mode: ChangelogMode) -> Vec<usize> {
     let is_cheap = |place: &usize| schema.column(*place).data_type.to_arrow().is_primitive();
     let cheap: Vec<usize> = (0..schema.len()).filter(is_cheap).collect();
-    match (mode.is_append_only(), cheap.is_empty()) {
-        (false, _) => keys.to_vec(),
-        (true, true) => (0..schema.len()).collect(),
-        (true, false) => cheap,
+    match mode.is_append_only() && !cheap.is_empty() {
+        true => cheap,
+        false => keys.to_vec(),
     }
 }
 

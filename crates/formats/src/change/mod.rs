@@ -29,7 +29,7 @@ use metadata::Metadata;
 const SCHEMA_INCLUDE: OptionDef = OptionDef::new(
     "schema-include",
     OptionType::Boolean,
-    "records carry a schema, and the change in 'payload'",
+    "records carry a schema, and the change in 'payload'; refused for a table that is written, as in Flink",
 )
 .default("false");
 const DATABASE_INCLUDE: OptionDef = OptionDef::new(

@@ -109,6 +109,18 @@ const STATISTICS_LENGTH: OptionDef = OptionDef::new(
     "the most bytes of a value in the statistics of a row group; without it values are whole",
 )
 .example("64");
+const STATISTICS: OptionDef = OptionDef::new(
+    "statistics.enabled",
+    OptionType::Boolean,
+    "write least and greatest values, by which readers leave row groups and pages out",
+)
+.default("true");
+const COLUMN_STATISTICS: OptionDef = OptionDef::new(
+    "statistics.enabled#*",
+    OptionType::Boolean,
+    "the same for one column",
+)
+.example_of("statistics.enabled#item", "false");
 const BLOOM_FILTER: OptionDef = OptionDef::new(
     "bloom.filter.enabled",
     OptionType::Boolean,
@@ -134,19 +146,19 @@ const BLOOM_FPP: OptionDef = OptionDef::new(
 )
 .default("0.01");
 
-/// Settings of how Java's writer uses memory, threads and blocks of HDFS. Files are the same
-/// without them.
+/// Settings of how Java's writer uses memory, threads and blocks of HDFS, or of what it adds for its
+/// own readers. What is read is the same without them.
 macro_rules! of_java {
     ($($key:literal),*) => {
         [$(OptionDef::new(
             $key,
             OptionType::String,
-            "taken for Flink's sake: how Java's writer uses memory or threads, not what it writes",
+            "taken for Flink's sake and without effect: a detail of Java's writer, not of what is read",
         )
         .example("1")),*]
     };
 }
-const OF_JAVA: [OptionDef; 11] = of_java![
+const OF_JAVA: [OptionDef; 16] = of_java![
     "validation",
     "writer.max-padding",
     "memory.pool.ratio",
@@ -157,10 +169,15 @@ const OF_JAVA: [OptionDef; 11] = of_java![
     "page.value.count.threshold",
     "block.size.row.check.min",
     "block.size.row.check.max",
-    "compression.codec.zstd.workers"
+    "compression.codec.zstd.workers",
+    "bloom.filter.max.bytes",
+    "bloom.filter.adaptive.enabled",
+    "bloom.filter.candidates.number",
+    "size.statistics.enabled",
+    "page.write-checksum.enabled"
 ];
 
-const OWN: [OptionDef; 20] = [
+const OWN: [OptionDef; 22] = [
     UTC_TIMEZONE,
     WRITE_INT64,
     TIME_UNIT,
@@ -177,6 +194,8 @@ const OWN: [OptionDef; 20] = [
     WRITER_VERSION,
     INDEX_LENGTH,
     STATISTICS_LENGTH,
+    STATISTICS,
+    COLUMN_STATISTICS,
     BLOOM_FILTER,
     COLUMN_BLOOM_FILTER,
     COLUMN_BLOOM_NDV,
@@ -265,6 +284,13 @@ fn compression(options: &Options) -> Result<Compression> {
     })
 }
 
+fn statistics(are_wanted: bool) -> EnabledStatistics {
+    match are_wanted {
+        true => EnabledStatistics::Page,
+        false => EnabledStatistics::None,
+    }
+}
+
 fn version(options: &Options) -> WriterVersion {
     let version = options.text(&WRITER_VERSION).unwrap_or_default();
     match version.to_lowercase().as_str() {
@@ -296,6 +322,7 @@ pub(super) fn properties(options: &Options, schema: &Schema) -> Result<WriterPro
         .set_data_page_row_count_limit(count(options, &PAGE_ROWS)?.unwrap_or(usize::MAX))
         .set_dictionary_page_size_limit(size(&DICTIONARY_PAGE_SIZE)?)
         .set_dictionary_enabled(flag(options, &DICTIONARY)?)
+        .set_statistics_enabled(statistics(flag(options, &STATISTICS)?))
         .set_column_index_truncate_length(count(options, &INDEX_LENGTH)?)
         .set_statistics_truncate_length(count(options, &STATISTICS_LENGTH)?)
         // A rate alone would enable them, too.
@@ -330,6 +357,9 @@ fn of_columns(
         };
         builder = match option {
             "enable.dictionary" => builder.set_column_dictionary_enabled(column, boolean()?),
+            "statistics.enabled" => {
+                builder.set_column_statistics_enabled(column, statistics(boolean()?))
+            }
             "bloom.filter.enabled" if boolean()? => builder
                 .set_column_bloom_filter_enabled(column.clone(), true)
                 .set_column_bloom_filter_fpp(column, fpp),
