@@ -191,7 +191,7 @@ fn jobs_are_asked_and_stopped_with_sql() {
     assert!(jobs[0].starts_with("shop,insert-into_"), "{jobs:?}");
     assert!(jobs[0].contains(",RUNNING,2"), "{jobs:?}");
     assert_eq!(folder.sql("DESC JOB 'shop'").len(), 1);
-    let counted = "SELECT SUM(`COUNT(*)`) FROM STATE OF 'shop' OPERATOR 'GlobalGroupAggregate'";
+    let counted = "SELECT SUM(`COUNT(*)`) FROM STATE OF 'shop' OPERATOR 'GroupAggregate'";
     let while_running = folder.number(counted);
     assert!((1..NUM_ROWS).contains(&while_running), "{while_running}");
     let savepoint = folder.sql("STOP JOB 'shop' WITH SAVEPOINT");
@@ -224,7 +224,7 @@ fn jobs_are_asked_and_stopped_with_sql() {
     );
     let unknown = folder.sql_error("SELECT * FROM STATE OF shop OPERATOR 'Join'");
     assert!(
-        unknown.contains("there are GlobalGroupAggregate"),
+        unknown.contains("there are GroupAggregate"),
         "{unknown}"
     );
     let args = [
