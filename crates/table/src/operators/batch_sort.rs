@@ -136,7 +136,7 @@ impl BatchSort {
     }
 
     /// All runs in order of arrival, then the rows in memory.
-    fn into_runs(&mut self) -> Result<Vec<StateRows>> {
+    fn take_runs(&mut self) -> Result<Vec<StateRows>> {
         let rows = self.take_sorted()?;
         let levels = std::mem::take(&mut self.runs).into_iter().rev();
         let mut runs: Vec<StateRows> = levels.flatten().collect();
@@ -161,7 +161,7 @@ impl Operator for BatchSort {
             let offset = self.offset.min(rows.num_rows());
             emit_in_pieces(&rows.slice(offset, rows.num_rows() - offset), out)?;
         } else {
-            let runs = self.into_runs()?;
+            let runs = self.take_runs()?;
             let mut skipped = self.offset;
             for rows in Merge::new(&runs, &self.encoder, self.end, PIECE_ROWS)? {
                 let rows = rows?;
