@@ -266,6 +266,10 @@ fn examples_of_options_run() {
         }
         let expected = options.iter().filter(|o| o.doc.starts_with("refused"));
         let expected: BTreeSet<&str> = expected.map(|o| o.key).collect();
-        assert_eq!(refused, expected, "{}", page.display());
+        assert!(
+            expected.is_subset(&refused),
+            "{}: {expected:?}",
+            page.display()
+        );
     }
 }
