@@ -153,6 +153,9 @@ impl Layout {
         if bytes.len() < self.bytes {
             return None;
         }
+        if self.bytes == self.ends {
+            return Some(self.bytes);
+        }
         let mut start = self.bytes;
         for place in &self.columns {
             if place.kind.width().is_some() {
@@ -165,7 +168,7 @@ impl Layout {
                     let is_one = matches!(place.data_type, DataType::Struct(_));
                     layout.check_rows(value, is_one)?;
                 }
-                _ if place.data_type == DataType::BinaryView => {}
+                _ if matches!(place.data_type, DataType::BinaryView) => {}
                 _ => {
                     std::str::from_utf8(value).ok()?;
                 }
