@@ -163,7 +163,13 @@ impl TransactionPool {
 
     /// Everything is delivered: the transaction can be committed from now on, by anyone.
     pub fn prepare(&self, subtask: usize, producer: PooledProducer) -> Result<Committable> {
-        producer.producer.flush()?;
+        if let Err(error) = producer.producer.flush() {
+            if let Err(error) = producer.producer.abort_transaction() {
+                let id = &producer.id;
+                tracing::warn!(%error, id, "a transaction stays open until it times out");
+            }
+            return Err(error);
+        }
         let Some(transaction) = self.client.open_transaction(&producer.id)? else {
             return Err(flott_core::Error::external(
                 "KAFKA",

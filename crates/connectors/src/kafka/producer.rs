@@ -19,12 +19,13 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::properties::kafka_error;
 
-/// How long a client waits for brokers, in ms, before it looks whether the job goes on.
-const WAIT_MS: i32 = 50;
-/// How long a client waits, in ms, for its thread to see that everything is to be sent.
-const PUSH_MS: i32 = 1;
+/// How long a client waits, in ms, for its thread to see that everything is to be sent, and for
+/// the delivery where that is quick.
+const PUSH_MS: i32 = 2;
 /// How often it is looked whether a full queue has room, or full requests have left.
 const LOOK: Duration = Duration::from_millis(5);
+/// How often it is looked at a full queue before it is pushed.
+const LOOKS_BEFORE_PUSH: usize = 20;
 /// Messages of which librdkafka makes a request at once, without waiting for more
 /// (`batch.num.messages`).
 const FULL_REQUEST: usize = 10_000;
@@ -275,13 +276,17 @@ impl TopicProducer {
         Ok(())
     }
 
-    /// Waits until librdkafka's full queue has shrunk.
+    /// Waits until librdkafka's full queue has shrunk; if it does not, what is in it may be too
+    /// little of each partition for full requests.
     fn make_room(&self) -> Result<()> {
         let before = self.num_waiting();
-        self.wait(LOOK)?;
-        if self.num_waiting() >= before {
-            self.hurry(PUSH_MS);
+        for _ in 0..LOOKS_BEFORE_PUSH {
+            self.wait(LOOK)?;
+            if self.num_waiting() < before {
+                return Ok(());
+            }
         }
+        self.hurry(PUSH_MS);
         Ok(())
     }
 
@@ -376,20 +381,15 @@ impl TopicProducer {
         let mut before = usize::MAX;
         loop {
             let left = self.num_waiting();
-            // Full requests leave by themselves. To be hurried would make librdkafka's thread turn
-            // in circles while one of them is under way.
+            // Full requests leave by themselves. To be hurried makes librdkafka's thread turn in
+            // circles while one of them is under way: now and then is enough.
             let is_moving = left > FULL_REQUEST && left < before;
             before = left;
-            match is_moving {
-                true => self.wait(LOOK)?,
-                false => {
-                    let is_delivered = self.hurry(WAIT_MS);
-                    self.wait(Duration::ZERO)?;
-                    if is_delivered {
-                        return Ok(());
-                    }
-                }
+            if !is_moving && self.hurry(PUSH_MS) {
+                self.client.poll(Duration::ZERO);
+                return self.check();
             }
+            self.wait(LOOK)?;
         }
     }
 
@@ -430,8 +430,9 @@ impl TopicProducer {
         self.client.purge(purge);
         // What was thrown away is reported, and the client waits until the reports are taken.
         let since = Stopwatch::start();
+        self.client.poll(Duration::ZERO);
         while self.num_waiting() > 0 && since.elapsed() < ABORT_TIMEOUT {
-            self.client.poll(LOOK);
+            self.client.poll(Duration::from_millis(1));
         }
         let aborted = self.client.abort_transaction(ABORT_TIMEOUT);
         self.client.poll(Duration::ZERO);

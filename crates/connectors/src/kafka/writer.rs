@@ -22,6 +22,9 @@ use super::sink::{Guarantee, Partitioner, SinkPlan};
 /// How long the encoders are waited for before it is looked whether the job goes on.
 const PREPARE_WAIT: Duration = Duration::from_millis(50);
 
+/// After so long messages that were not delivered at once are looked at again, in ms.
+const PUSH_AGAIN_MS: i64 = 20;
+
 /// Where messages go.
 enum Target {
     Plain(TopicProducer),
@@ -200,8 +203,7 @@ impl KafkaWriter {
             Target::Transactions { open: Some(o), .. } => o.producer.as_ref(),
         };
         let is_waiting = producer.push(std::mem::take(&mut self.has_sent))?;
-        let after_ms = self.plan.push_after_ms.filter(|_| is_waiting);
-        self.push_at_ms = after_ms.map(|after_ms| now_ms.saturating_add(after_ms));
+        self.push_at_ms = is_waiting.then(|| now_ms.saturating_add(PUSH_AGAIN_MS));
         Ok(())
     }
 
