@@ -223,10 +223,7 @@ fn jobs_are_asked_and_stopped_with_sql() {
             .contains("there are shop")
     );
     let unknown = folder.sql_error("SELECT * FROM STATE OF shop OPERATOR 'Join'");
-    assert!(
-        unknown.contains("there are GroupAggregate"),
-        "{unknown}"
-    );
+    assert!(unknown.contains("there are GroupAggregate"), "{unknown}");
     let args = [
         "sql",
         "--state-dir",

@@ -47,6 +47,7 @@ use crate::plan::Plan;
 pub use explain::explain_graph;
 use lower::Lowering;
 pub(crate) use sink::MINI_BATCH;
+pub(crate) use split_watermarks::SOURCE_IDLE_TIMEOUT;
 
 /// What the planner works with.
 #[derive(Clone, Copy)]

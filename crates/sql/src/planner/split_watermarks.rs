@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flott_core::options::{OptionDef, OptionType};
+use flott_core::options::{OptionDef, OptionType, Options};
 use flott_core::watermark::{
     ALIGNMENT_GROUP, ALIGNMENT_MAX_DRIFT, ALIGNMENT_UPDATE_INTERVAL, EMIT_STRATEGY, IDLE_TIMEOUT,
     SourceWatermarks, WatermarkAlignment,
@@ -15,11 +15,12 @@ use super::scan::AUTO_WATERMARK_INTERVAL;
 use crate::expr::Expr;
 use crate::plan::{Plan, Scan, Watermark};
 
-const SOURCE_IDLE_TIMEOUT: OptionDef = OptionDef::new(
+pub(crate) const SOURCE_IDLE_TIMEOUT: OptionDef = OptionDef::new(
     "table.exec.source.idle-timeout",
     OptionType::Duration,
-    "a partition of a source, or a source, without rows for so long holds watermarks back no more",
-);
+    "a source without rows for so long holds watermarks back no more, and if it is set neither does a partition of one; 0 is never",
+)
+.default("5 s");
 
 /// A watermark over a scan's own columns.
 struct Hosted<'a> {
@@ -75,7 +76,7 @@ impl Lowering<'_> {
         let watermarks = SourceWatermarks {
             of_rows: row_watermarks(time, expr),
             emit_interval_ms: self.emit_interval_ms(hosted.scan)?,
-            idle_timeout_ms: self.idle_timeout_ms(hosted.scan)?,
+            idle_timeout_ms: self.split_idle_timeout_ms(hosted.scan)?,
             alignment: self.alignment(hosted.scan)?,
         };
         let Some(hosting) = source.with_watermarks(watermarks) else {
@@ -95,13 +96,26 @@ impl Lowering<'_> {
         Ok(interval.map_or(DEFAULT_EMIT_INTERVAL_MS, |i| i.as_millis() as i64))
     }
 
-    /// How long a source, or one of its splits, may be silent before it holds watermarks back no
-    /// more, in ms; `None` for ever, which is Flink's default.
+    /// How long a source may be silent before it holds watermarks back no more, in ms; `None` for
+    /// ever. Flink waits for ever unless told otherwise, and a window that never ends is what its
+    /// users complain about most.
     pub(super) fn idle_timeout_ms(&self, scan: &Scan) -> Result<Option<i64>> {
         let of_table = scan.options.duration(&IDLE_TIMEOUT)?;
         let of_all = self.context.config.duration(&SOURCE_IDLE_TIMEOUT)?;
         let timeout_ms = of_table.or(of_all).map(|t| t.as_millis() as i64);
         Ok(timeout_ms.filter(|t| *t > 0))
+    }
+
+    /// The same of one split, whose rows others of the source overtake: never unless that is asked
+    /// for, since what comes after a pause would be late.
+    fn split_idle_timeout_ms(&self, scan: &Scan) -> Result<Option<i64>> {
+        let is_set = |options: &Options, option: &OptionDef| options.get(option.key).is_some();
+        match is_set(&scan.options, &IDLE_TIMEOUT)
+            || is_set(self.context.config, &SOURCE_IDLE_TIMEOUT)
+        {
+            true => self.idle_timeout_ms(scan),
+            false => Ok(None),
+        }
     }
 
     fn alignment(&mut self, scan: &Scan) -> Result<Option<WatermarkAlignment>> {

@@ -173,12 +173,7 @@ pub const OPTIONS: &[OptionDef] = &[
         "how long state that is not touched is kept; 0 is for ever",
     )
     .default("0 ms"),
-    OptionDef::new(
-        "table.exec.source.idle-timeout",
-        Duration,
-        "when a silent source no longer holds watermarks back",
-    )
-    .default("0 ms"),
+    crate::planner::SOURCE_IDLE_TIMEOUT,
     crate::planner::MINI_BATCH,
     OptionDef::new(
         "table.exec.mini-batch.allow-latency",
