@@ -106,7 +106,7 @@ fn nested(number: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// What `protoc` makes of `package t; message Numbers { int32 n = 1; int32 m = 2; }`.
-fn descriptors() -> Vec<u8> {
+pub fn descriptors() -> Vec<u8> {
     let field = |name: &str, number: u8| {
         // An optional int32.
         let rest = [3 << 3, number, 4 << 3, 1, 5 << 3, 5];

@@ -12,6 +12,7 @@ mod flott;
 mod jars;
 mod letters;
 mod objects;
+mod pages;
 mod reading;
 mod registry;
 mod regrown;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     // One broker and two cores: side by side the tests would only wait for each other.
     arguments.test_threads.get_or_insert(1);
     let speed = speed::cases();
-    let lists: [&[Case]; 12] = [
+    let lists: [&[Case]; 13] = [
         reading::CASES,
         registry::CASES,
         regrown::CASES,
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         letters::CASES,
         watermarks::CASES,
         shop::CASES,
+        pages::CASES,
         &speed,
     ];
     let cases = lists.concat();

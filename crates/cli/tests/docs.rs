@@ -6,16 +6,31 @@ use std::process::{Command, Output};
 
 use flott_core::options::OptionDef;
 
-/// Pages whose examples need a broker, a registry, a file of descriptors or files of another writer;
-/// the tests of those run the like.
+/// Pages whose examples need a broker, a registry or a file of descriptors: `pages` of the tests
+/// against other systems runs the like.
 const NEED_A_SYSTEM: &[&str] = &[
     "kafka",
     "upsert-kafka",
     "avro-confluent",
     "debezium-avro-confluent",
     "protobuf",
-    "orc",
 ];
+
+/// Puts the files of another writer where a page's script reads them.
+fn prepare(page: &Path, folder: &Path, copies: &[String]) {
+    if !page.ends_with("orc.md") {
+        return;
+    }
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../formats/tests/data/orc/arrow_zstd.orc"
+    );
+    for copy in copies {
+        let folder = folder.join(format!("orders{copy}"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::copy(file, folder.join("part.orc")).expect("a file");
+    }
+}
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
@@ -69,6 +84,7 @@ fn examples_run() {
         }
         let script = example(&page);
         let scratch = tempfile::tempdir().expect("a folder");
+        prepare(&page, scratch.path(), &[String::new()]);
         std::fs::write(scratch.path().join("example.sql"), script).expect("a script");
         let output = flott(&["run", "example.sql"], scratch.path());
         assert!(
@@ -243,6 +259,8 @@ fn examples_of_options_run() {
             }
         }
         let scratch = tempfile::tempdir().expect("a folder");
+        let copies: Vec<String> = (0..options.len()).map(|copy| format!("_{copy}")).collect();
+        prepare(&page, scratch.path(), &copies);
         std::fs::write(scratch.path().join("all.sql"), all).expect("a script");
         let arguments = ["run", "--keep-going", "--format", "plain-json", "all.sql"];
         let output = flott(&arguments, scratch.path());

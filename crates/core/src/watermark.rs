@@ -40,7 +40,8 @@ pub const ALIGNMENT_GROUP: OptionDef = OptionDef::new(
     "scan.watermark.alignment.group",
     OptionType::String,
     "tables of one group wait for each other when their watermarks drift apart; needs 'scan.watermark.alignment.max-drift' too",
-);
+)
+.example("shop");
 /// `scan.watermark.alignment.max-drift`.
 pub const ALIGNMENT_MAX_DRIFT: OptionDef = OptionDef::new(
     "scan.watermark.alignment.max-drift",

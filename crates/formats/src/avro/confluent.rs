@@ -32,6 +32,9 @@ const SCHEMA: OptionDef = OptionDef::new(
     "schema",
     OptionType::String,
     "the Avro schema of written records, when its names are not to be derived from the table",
+)
+.example(
+    r#"{"type": "record", "name": "order", "fields": [{"name": "id", "type": ["null", "long"]}, {"name": "item", "type": ["null", "string"]}]}"#,
 );
 
 const OWN_OPTIONS: &[OptionDef] = &[SCHEMA, LEGACY_TIMESTAMPS];

@@ -29,12 +29,14 @@ pub(super) const URL: OptionDef = OptionDef::new(
     OptionType::String,
     "the schema registry's address, or several divided by commas",
 )
+.example("http://localhost:8081")
 .required();
 pub(super) const SUBJECT: OptionDef = OptionDef::new(
     "subject",
     OptionType::String,
     "the subject under which the schema of written records is registered; needed to write",
-);
+)
+.example("orders-value");
 const BASIC_SOURCE: OptionDef = OptionDef::new(
     "basic-auth.credentials-source",
     OptionType::Enum(&["URL", "USER_INFO"]),
@@ -44,39 +46,45 @@ const BASIC_USER: OptionDef = OptionDef::new(
     "basic-auth.user-info",
     OptionType::String,
     "user and password, divided by a colon",
-);
+)
+.example("user:secret");
 const BEARER_SOURCE: OptionDef = OptionDef::new(
     "bearer-auth.credentials-source",
     OptionType::Enum(&["STATIC_TOKEN"]),
     "where the bearer token comes from",
 );
 const BEARER_TOKEN: OptionDef =
-    OptionDef::new("bearer-auth.token", OptionType::String, "the bearer token");
+    OptionDef::new("bearer-auth.token", OptionType::String, "the bearer token").example("secret");
 const KEYSTORE: OptionDef = OptionDef::new(
     "ssl.keystore.location",
     OptionType::String,
     "a PEM file with the client's certificate and its key",
-);
+)
+.example("client.pem");
 const KEYSTORE_PASSWORD: OptionDef = OptionDef::new(
     "ssl.keystore.password",
     OptionType::String,
     "accepted; the key in a PEM file is not encrypted",
-);
+)
+.example("secret");
 const TRUSTSTORE: OptionDef = OptionDef::new(
     "ssl.truststore.location",
     OptionType::String,
     "a PEM file with the certificates to trust",
-);
+)
+.example("authority.pem");
 const TRUSTSTORE_PASSWORD: OptionDef = OptionDef::new(
     "ssl.truststore.password",
     OptionType::String,
     "accepted; a PEM file has none",
-);
+)
+.example("secret");
 const PROPERTIES: OptionDef = OptionDef::new(
     "properties.*",
     OptionType::String,
     "settings of Confluent's client: 'schema.registry.' ones of authentication, 'http.read.timeout.ms'",
-);
+)
+.example_of("properties.http.read.timeout.ms", "5000");
 
 /// The options of the client.
 pub(super) const REGISTRY_OPTIONS: &[OptionDef] = &[

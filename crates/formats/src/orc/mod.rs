@@ -27,7 +27,8 @@ const OPTIONS: &[OptionDef] = &[OptionDef::new(
     "*",
     OptionType::String,
     "settings of Java's ORC writer are accepted and change nothing",
-)];
+)
+.example_of("compress", "ZLIB")];
 
 /// The format `orc`.
 pub struct OrcFormat;

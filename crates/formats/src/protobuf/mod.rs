@@ -29,12 +29,14 @@ const MESSAGE_CLASS: OptionDef = OptionDef::new(
     OptionType::String,
     "the message: its full name, or that of the Java class made of it",
 )
+.example("shop.Order")
 .required();
 const DESCRIPTOR_FILE: OptionDef = OptionDef::new(
     "descriptor-file",
     OptionType::String,
     "the file with the message's description, made with 'protoc --include_imports --descriptor_set_out=FILE'",
 )
+.example("orders.desc")
 .required();
 const READ_DEFAULTS: OptionDef = OptionDef::new(
     "read-default-values",
@@ -47,6 +49,7 @@ const NULL_STRING: OptionDef = OptionDef::new(
     OptionType::String,
     "what a NULL string inside an array or a map is written as",
 )
+.example("null")
 .default("");
 
 const OPTIONS: &[OptionDef] = &[

@@ -81,7 +81,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
 fn answer(known: &mut Known, head: String, body: &str) -> (u16, String) {
     let request = head.lines().next().unwrap_or_default().to_string();
     known.requests.push(request.clone());
-    if !head.contains("Basic dTpw") {
+    if !(head.contains("Basic dTpw") || head.contains("Bearer secret")) {
         return (401, "{\"message\":\"who are you\"}".into());
     }
     if known.num_failures > 0 {
